@@ -1,0 +1,1 @@
+"""What runs behind an endpoint: the contract with training, predictors, and the server."""

@@ -1,0 +1,233 @@
+"""model.tar.gz: the manifest, the weights and golden rows, each with its digest.
+
+The archive is reproducible: the same content gives the same bytes, hence the same sha256, which names the model
+everywhere (in its key, its tag, its answers). Three members, no directories:
+
+    manifest.json         schema, fitted state, network, metrics, versions, and the sha256 of the other two
+    weights.safetensors   float32, named as NetworkSpec says
+    golden.json           raw requests and the answers that they must get
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from inference.contract.errors import ArtifactError, ContractError
+from inference.contract.network import NetworkSpec, Single, forward
+from inference.contract.predictions import Predictions
+from inference.contract.records import RecordReader
+from inference.contract.schema import Frozen
+from inference.contract.transform import Transform
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+GOLDEN = "golden.json"
+MEMBERS = (MANIFEST, WEIGHTS, GOLDEN)
+FORMAT = 1  # Manifest.format says the same to pydantic
+MAX_UNPACKED_BYTES = 4 * 2**30
+"""An archive that unpacks to more is taken for a bomb; a NetworkSpec model is megabytes."""
+
+
+class Tolerance(Frozen):
+    """When two predictions are equal: |a - b| <= atol + rtol * |b|."""
+
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+    def equal(self, actual: Any, expected: Any) -> bool:
+        """Whether two arrays of one shape agree everywhere."""
+        return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, rtol=self.rtol, atol=self.atol)
+
+
+class Manifest(Frozen):
+    """What a model is. `files` are the sha256 of the other members; `rows` counts each part of the data."""
+
+    format: Literal[1] = 1
+    name: str
+    transform: Transform
+    network: NetworkSpec
+    metrics: dict[str, float]
+    rows: dict[str, int]
+    trained_until: str | None = None
+    tolerance: Tolerance = Tolerance()
+    versions: dict[str, str]
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+class Golden(Frozen):
+    """Raw rows as a caller sends them, and the predictions (and probabilities) that they must get."""
+
+    instances: list[Any]
+    predictions: list[float]
+    probabilities: list[list[float]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Artifact:
+    """A model that was read and checked."""
+
+    manifest: Manifest
+    weights: Mapping[str, Single]
+    golden: Golden
+
+    def forward(self, features: Single) -> Single:
+        """Raw outputs by numpy, for features of shape (rows, features)."""
+        return forward(self.manifest.network, self.weights, features)
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256, 64 hex digits, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key(name: str, digest: str) -> str:
+    """The object key of an artifact: a new content is a new key, so a deployment can tell that the model changed."""
+    return f"models/{name}/{digest}/model.tar.gz"
+
+
+def pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], golden: Golden) -> str:
+    """Write the archive, whole or not at all, and return its sha256.
+
+    Raises:
+        ArtifactError: the weights do not fit the network, or the model does not give its golden answers.
+    """
+    manifest.network.check(weights)
+    content = {WEIGHTS: save(dict(weights)), GOLDEN: _json(golden)}
+    manifest = manifest.model_copy(
+        update={"files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}}
+    )
+    replay(Artifact(manifest, weights, golden))
+    content[MANIFEST] = _json(manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(_archive(content))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return sha256(path)
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Unpack the members into a directory, which is made; anything but the members is refused.
+
+    Raises:
+        ArtifactError: not a readable archive, or it holds links, paths, other files or too many bytes.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            total = 0
+            for member in tar:
+                total += member.size
+                if member.name not in MEMBERS or not member.isreg():
+                    raise ArtifactError(f"{archive}: unexpected member {member.name!r}; expected {', '.join(MEMBERS)}")
+                if total > MAX_UNPACKED_BYTES:
+                    raise ArtifactError(f"{archive}: unpacks to more than {MAX_UNPACKED_BYTES} bytes: refused")
+                tar.extract(member, into, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ArtifactError(f"{archive}: not a readable model.tar.gz ({error}): package the model again") from error
+
+
+def load_directory(directory: Path) -> Artifact:
+    """Read and check an unpacked model.
+
+    Raises:
+        ArtifactError: a member is missing or damaged, has another digest, or does not fit the others.
+    """
+    try:
+        content = {name: (directory / name).read_bytes() for name in MEMBERS}
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{directory}: no {Path(error.filename).name}: not an unpacked model.tar.gz") from None
+    except OSError as error:
+        raise ArtifactError(f"{directory}: cannot be read: {error.strerror}") from None
+    try:
+        raw = orjson.loads(content[MANIFEST])
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            raise ArtifactError(f"{directory}: manifest format {raw.get('format')!r}; this version reads {FORMAT}")
+        manifest = Manifest.model_validate(raw)
+        for name in (WEIGHTS, GOLDEN):
+            if (actual := hashlib.sha256(content[name]).hexdigest()) != manifest.files.get(name):
+                raise ArtifactError(f"{directory}: {name} has sha256 {actual}, the manifest says another: damaged")
+        golden = Golden.model_validate_json(content[GOLDEN])
+        weights = load(content[WEIGHTS])
+    except orjson.JSONDecodeError as error:
+        raise ArtifactError(f"{directory}: {MANIFEST} is not JSON: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{directory}: {error.title} is not valid at {where}: {first['msg']}") from None
+    except SafetensorError as error:
+        raise ArtifactError(f"{directory}: {WEIGHTS} is not readable: {error}") from None
+    manifest.network.check(weights)
+    if (features := len(manifest.transform.feature_names)) != manifest.network.inputs:
+        raise ArtifactError(f"{directory}: the transform makes {features} features, the network takes others")
+    return Artifact(manifest, weights, golden)
+
+
+def replay(artifact: Artifact, predict: Callable[[Single], Single] | None = None) -> None:
+    """Send the golden rows through the whole serving path and compare with the answers that they must get.
+
+    `predict` maps features to raw outputs; numpy's forward pass by default.
+
+    Raises:
+        ArtifactError: there are no golden rows, or an answer differs by more than the tolerance.
+    """
+    manifest, golden = artifact.manifest, artifact.golden
+    try:
+        rows = RecordReader(manifest.transform).read(golden.instances)
+        features = manifest.transform.apply(rows).matrix
+    except ContractError as error:
+        raise ArtifactError(f"the golden rows cannot be read: {error}") from error
+    outputs = (predict or artifact.forward)(features)
+    answers = Predictions.of(manifest.transform, outputs)
+    pairs: list[tuple[str, Any, Any]] = [("prediction", answers.values, golden.predictions)]
+    if golden.probabilities is not None:
+        pairs.append(("probabilities", answers.probabilities, golden.probabilities))
+    for what, actual, expected in pairs:
+        if not manifest.tolerance.equal(actual, expected):
+            raise ArtifactError(
+                f"the model does not give its golden answers: {what} {_first_difference(actual, expected)}"
+                f" (rtol {manifest.tolerance.rtol}, atol {manifest.tolerance.atol}): it must not serve"
+            )
+
+
+def _first_difference(actual: Any, expected: Any) -> str:
+    if np.shape(actual) != np.shape(expected):
+        return f"has shape {np.shape(actual)}, expected {np.shape(expected)}"
+    worst = int(np.abs(np.asarray(actual) - np.asarray(expected)).reshape(len(expected), -1).max(axis=1).argmax())
+    return f"of row {worst} is {np.asarray(actual)[worst]}, expected {expected[worst]}"
+
+
+def _json(model: Frozen) -> bytes:
+    return orjson.dumps(model.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+
+def _archive(content: Mapping[str, bytes]) -> bytes:
+    """A gzipped tar with no times, owners or names of this machine."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as packed,
+        tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in MEMBERS:
+            info = tarfile.TarInfo(name)
+            info.size = len(content[name])
+            info.mode = 0o644
+            tar.addfile(info, io.BytesIO(content[name]))
+    return buffer.getvalue()

@@ -1,0 +1,53 @@
+"""From the network's raw outputs to what a caller reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.contract.network import Single
+from inference.contract.schema import Floats, Task
+from inference.contract.transform import Transform
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """The answers for m rows.
+
+    Attributes:
+        values: shape (m,): the predicted number (float64), or the index of the likeliest class (int64).
+        probabilities: float64, shape (m, classes), or None for a regression.
+        labels: the likeliest class of each row, or None for a regression.
+    """
+
+    values: Floats | NDArray[np.int64]
+    probabilities: Floats | None = None
+    labels: Sequence[str | int] | None = None
+
+    @classmethod
+    def of(cls, transform: Transform, outputs: Single) -> Predictions:
+        """Read raw outputs of shape (m, outputs) as the transform's task says."""
+        wide = outputs.astype(np.float64)
+        if transform.table.task is Task.REGRESSION:
+            return cls(wide[:, 0] * transform.target_std + transform.target_mean)
+        shifted = np.exp(wide - wide.max(axis=1, keepdims=True))
+        likeliest = wide.argmax(axis=1)
+        return cls(
+            values=likeliest,
+            probabilities=shifted / shifted.sum(axis=1, keepdims=True),
+            labels=[transform.classes[index] for index in likeliest.tolist()],
+        )
+
+    def part(self, start: int, stop: int) -> Predictions:
+        """The answers for rows start..stop."""
+        return Predictions(
+            self.values[start:stop],
+            None if self.probabilities is None else self.probabilities[start:stop],
+            None if self.labels is None else self.labels[start:stop],
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)

@@ -1,0 +1,194 @@
+"""From a caller's values to typed rows: the checks of types, names and ranges, with row and column in each error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from inference.contract.errors import InputError
+from inference.contract.schema import UNSEEN, Column, Floats, Indices, Kind, Rows
+from inference.contract.transform import Transform
+
+Converter = Callable[[Any], float]
+NAN = math.nan
+EXACT = 2**53
+"""Integers beyond this are not exact in a float64."""
+
+
+class RecordReader:
+    """Reads the rows of one model's schema; made once, used by every request.
+
+    A record must name every input column and may name the target, which is ignored in `row`: it is what is asked for.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        table = transform.table
+        levels = {fit.name: fit.levels for fit in transform.levels}
+        self.input_names = tuple(column.name for column in table.inputs)
+        self._names = table.names
+        self._known = frozenset(table.names)
+        self._inputs = frozenset(self.input_names)
+        self._columns = {column.name: column for column in table.columns}
+        self._target = table.index(table.target)
+        self._converters: dict[str, Converter] = {
+            column.name: converter(column, levels.get(column.name, ())) for column in table.columns
+        }
+        if transform.classes:  # the target's code is the position of its class
+            self._converters[table.target] = converter(self._columns[table.target], transform.classes)
+        self._plan = tuple((name, self._converters[name]) for name in table.names)
+
+    def read(self, instances: Sequence[Any]) -> Rows:
+        """Typed rows of JSON values, each with its own history.
+
+        Raises:
+            InputError: no rows, or a row of the wrong shape, with a wrong name or a value of the wrong type.
+        """
+        if not instances:
+            raise InputError("there are no rows: send at least one")
+        values: list[list[float]] = []
+        emit: list[int] = []
+        start: list[int] = []
+        for number, instance in enumerate(instances):
+            begin = len(values)
+            if isinstance(instance, dict) and "row" in instance and "row" not in self._known:
+                history = self._history(instance, number)
+                values.extend(self._record(past, number, with_target=True) for past in history)
+                instance = instance["row"]  # noqa: PLW2901  # the row proper; its envelope is done with
+            emit.append(len(values))
+            start.append(begin)
+            values.append(self._instance(instance, number))
+        return _rows(values, emit, start)
+
+    def read_texts(self, cells: Sequence[Sequence[str]], names: tuple[str, ...]) -> Rows:
+        """Typed rows of texts (CSV); an empty cell is a missing value.
+
+        Raises:
+            InputError: as `read`.
+        """
+        if not cells:
+            raise InputError("there are no rows: send at least one")
+        instances: list[dict[str, Any]] = []
+        for number, line in enumerate(cells):
+            if len(line) != len(names):
+                raise InputError(f"has {len(line)} values, expected {len(names)}: {', '.join(names)}", row=number)
+            cells_by_name = zip(names, line, strict=True)
+            instances.append({name: self._untext(name, cell.strip(), number) for name, cell in cells_by_name})
+        return self.read(instances)
+
+    def _untext(self, name: str, cell: str, row: int) -> Any:
+        column = self._columns.get(name)
+        if cell == "" or column is None:
+            return None
+        if column.kind in (Kind.CATEGORICAL, Kind.TIME):
+            return cell
+        try:
+            return float(cell) if column.kind is Kind.NUMERIC or not cell.lstrip("+-").isdigit() else int(cell)
+        except ValueError:
+            raise InputError(f"expected a number, got {cell!r}", row=row, column=name) from None
+
+    def _history(self, instance: Mapping[str, Any], row: int) -> Sequence[Any]:
+        if odd := instance.keys() - {"row", "history"}:
+            raise InputError(f"unknown keys beside 'row' and 'history': {', '.join(sorted(odd))}", row=row)
+        history = instance.get("history", [])
+        if not isinstance(history, list):
+            raise InputError(f"'history' must be an array of records, got {type(history).__name__}", row=row)
+        return history
+
+    def _instance(self, instance: Any, row: int) -> list[float]:
+        if isinstance(instance, list):
+            if len(instance) != len(self.input_names):
+                names = ", ".join(self.input_names)
+                raise InputError(f"has {len(instance)} values, expected {len(self.input_names)}: {names}", row=row)
+            instance = dict(zip(self.input_names, instance, strict=True))
+        return self._record(instance, row, with_target=False)
+
+    def _record(self, record: Any, row: int, *, with_target: bool) -> list[float]:
+        if not isinstance(record, dict):
+            raise InputError(f"expected a record or an array of values, got {type(record).__name__}", row=row)
+        if not (self._inputs <= record.keys() <= self._known):
+            self._complain_of_names(record, row)
+        try:
+            values = [convert(record.get(name)) for name, convert in self._plan]
+        except ValueError:
+            self._complain_of_values(record, row)
+            raise
+        if not with_target:
+            values[self._target] = NAN
+        return values
+
+    def _complain_of_names(self, record: Mapping[str, Any], row: int) -> None:
+        if missing := [name for name in self.input_names if name not in record]:
+            raise InputError(f"lacks {', '.join(missing)} (null stands for a missing value)", row=row)
+        odd = sorted(record.keys() - self._known)
+        raise InputError(f"has columns that the model does not know: {', '.join(odd)}", row=row)
+
+    def _complain_of_values(self, record: Mapping[str, Any], row: int) -> None:
+        for name, convert in self._plan:
+            try:
+                convert(record.get(name))
+            except ValueError as error:
+                raise InputError(str(error), row=row, column=name) from None
+
+
+def converter(column: Column, levels: Sequence[str] | Sequence[float]) -> Converter:
+    """A function from one JSON value of the column to its float64; it raises ValueError on any other value."""
+    match column.kind:
+        case Kind.NUMERIC:
+            return _numeric
+        case Kind.INTEGER:
+            return _integer
+        case Kind.TIME:
+            return _time
+        case Kind.CATEGORICAL:
+            codes = {str(level): float(code) for code, level in enumerate(levels)}
+
+            def categorical(value: Any) -> float:
+                if value is None:
+                    return NAN
+                if not isinstance(value, str):
+                    raise ValueError(f"expected a text, got {value!r}")  # noqa: TRY004  # one class for a wrong value
+                return codes.get(value, UNSEEN)
+
+            return categorical
+
+
+def _numeric(value: Any) -> float:
+    if value is None:
+        return NAN
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) is not int:
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return float(value)
+
+
+def _integer(value: Any) -> float:
+    if value is None:
+        return NAN
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # inf and NaN are not
+    if not whole:
+        raise ValueError(f"expected an integer, got {value!r}")
+    if abs(value) > EXACT:
+        raise ValueError(f"expected an integer of at most 2**53, got {value!r}")
+    return float(value)
+
+
+def _time(value: Any) -> float:
+    """Seconds since 1970 UTC of an ISO 8601 text or of a number of seconds; naive times are UTC."""
+    if value is None or type(value) in (int, float):
+        return _numeric(value)
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected a time such as 2012-06-01T13:00:00, got {value!r}") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def _rows(values: list[list[float]], emit: list[int], start: list[int]) -> Rows:
+    matrix: Floats = np.array(values, dtype=np.float64)
+    emitted: Indices = np.array(emit, dtype=np.int64)
+    return Rows(matrix, emitted, np.array(start, dtype=np.int64))

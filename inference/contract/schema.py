@@ -1,0 +1,137 @@
+"""Typed columns, and the rows that hold their values.
+
+A table is one float64 matrix whose columns stand in the schema's order. That makes rows of several
+requests one concatenation, and a chunk of a file the same thing as a request:
+
+| kind        | in the matrix                                     | missing | never seen in training |
+|-------------|---------------------------------------------------|---------|------------------------|
+| numeric     | the value                                         | NaN     | -                      |
+| integer     | the value (exact up to 2**53)                     | NaN     | -                      |
+| categorical | the index of the level in the fitted levels       | NaN     | -1                     |
+| time        | seconds since 1970-01-01 UTC (naive times as UTC) | NaN     | -                      |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+UNSEEN = -1.0
+"""The code of a categorical level that was not in the training rows."""
+
+
+class Frozen(BaseModel):
+    """A value that cannot be changed and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kind(StrEnum):
+    """How a column's values are read."""
+
+    NUMERIC = "numeric"
+    INTEGER = "integer"
+    CATEGORICAL = "categorical"
+    TIME = "time"
+
+
+class Task(StrEnum):
+    """What the model predicts."""
+
+    REGRESSION = "regression"
+    CLASSIFICATION = "classification"
+
+
+class Column(Frozen):
+    """A named column of one kind."""
+
+    name: str
+    kind: Kind
+
+
+class Schema(Frozen):
+    """The columns of a table, which of them is predicted, and which put its rows in order."""
+
+    columns: tuple[Column, ...]
+    target: str
+    task: Task
+    order: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_must_exist_once(self) -> Self:
+        names = [column.name for column in self.columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"columns appear twice: {', '.join(repeated)}")
+        if missing := [name for name in (self.target, *self.order) if name not in names]:
+            raise ValueError(f"no column is named {', '.join(missing)}; there are {', '.join(names)}")
+        return self
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns, in the matrix's order."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that a caller sends, in order: all but the target."""
+        return tuple(column for column in self.columns if column.name != self.target)
+
+    def index(self, name: str) -> int:
+        """Position of the column in the matrix. Raises KeyError when there is none of that name."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise KeyError(name) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows to be transformed, each with the earlier rows that its lags and windows may see.
+
+    Attributes:
+        values: float64, shape (all rows, columns), in the schema's order.
+        emit: int64, shape (m,): the rows that become features.
+        start: int64, shape (m,): for each emitted row, the first row that belongs to its history.
+    """
+
+    values: Floats
+    emit: Indices
+    start: Indices
+
+    @classmethod
+    def alone(cls, values: Floats) -> Rows:
+        """Every row is emitted and none has a history."""
+        every = np.arange(len(values), dtype=np.int64)
+        return cls(values, every, every)
+
+    @classmethod
+    def contiguous(cls, values: Floats, *, halo: int = 0) -> Rows:
+        """One run of rows in order, whose first `halo` rows only serve as history."""
+        emit = np.arange(halo, len(values), dtype=np.int64)
+        return cls(values, emit, np.zeros(len(emit), dtype=np.int64))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of several requests as one; no request sees another's history."""
+        if len(parts) == 1:
+            return parts[0]
+        offsets = np.cumsum([0, *(len(part.values) for part in parts[:-1])])
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.emit + offset for part, offset in zip(parts, offsets, strict=True)]),
+            np.concatenate([part.start + offset for part, offset in zip(parts, offsets, strict=True)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.emit)
