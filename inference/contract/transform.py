@@ -107,7 +107,8 @@ class Transform(Frozen):
     `table` names and types the columns; each input column stands in at most one of `numeric`, `calendar` and `levels`;
     `products` are numeric columns whose squares and pairwise products (of scaled values) become features.
     `target_mean` and `target_std` scale a regression's output back; `classes` are a classification's labels in the
-    order of the network's outputs. `missing_history` says what a row without its earlier rows gets: their mean, or a refusal.
+    order of the network's outputs. `missing_history` says what a row without its earlier rows gets: the mean of the
+    column, or a refusal.
     """
 
     table: Schema

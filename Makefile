@@ -1,0 +1,48 @@
+# The only commands to remember. Each one sets up what it needs; a second run skips what is done.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# make rehearse DATA=bikes.csv TARGET=cnt ORDER_BY=dteday,hr DROP=instant,casual,registered GATE="r2>=0.85" ARGS=--down
+rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
+	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
+
+.PHONY: help setup rehearse test check fix down clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv and install the project with all its extras
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sagestage needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=python3.11"; exit 1; }
+	@echo "Setting up $(VENV): about 150 packages, a minute or two the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location \
+		--constraint constraints.txt --editable '.[infra,train,serve,local,dev]'
+	@touch $@
+
+rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this machine
+	@$(BIN)/sagestage rehearse $(rehearse_options)
+
+test: $(STAMP)  ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## lint, formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+fix: $(STAMP)  ## let the linter and formatter mend what they can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+down: $(STAMP)  ## stop the embedded cloud and every process that it started
+	@$(BIN)/sagestage cloud stop
+
+clean: down  ## stop everything and remove what was built
+	@rm -rf $(VENV) .sagestage stacks/Pulumi.local.yaml *.egg-info .mypy_cache .ruff_cache

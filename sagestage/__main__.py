@@ -1,0 +1,5 @@
+"""`python -m sagestage` is `sagestage`."""
+
+from sagestage.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""What a person sees while the stages run: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Stage:
+    """One stage under way: what it is at, how far it is, and the line that sums it up."""
+
+    name: str
+    summary: str = ""
+    _update: Callable[[str, float | None], None] = field(default=lambda _text, _fraction: None)
+
+    def at(self, text: str, fraction: float | None = None) -> None:
+        """Show what the stage is at, and the fraction done (0..1) where it is known."""
+        self._update(text, fraction)
+
+
+class Stages:
+    """Shows stages one after the other and keeps their times.
+
+    On a terminal a stage is a spinner and a bar until it ends; elsewhere it is a line at its end (and none before, so that a
+    log stays readable). Nothing is shown when `quiet`.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False, clock: Clock = time.perf_counter) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self._quiet = quiet
+        self._clock = clock
+        self._live: Progress | None = None
+        self._announced = ""
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self._quiet:
+            self._live = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("[dim]{task.fields[at]}"),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Run a stage; its `summary` is shown when it ends, or a cross when it fails."""
+        begin = self._clock()
+        stage = Stage(name)
+        task = None
+        if self._live is not None:
+            live, task = self._live, self._live.add_task(f"{name:<8}", total=None, at="")
+
+            def update(text: str, fraction: float | None) -> None:
+                if fraction is None:
+                    live.update(task, at=escape(text))
+                else:
+                    live.update(task, at=escape(text), total=1.0, completed=fraction)
+
+            stage._update = update  # noqa: SLF001  # the stage's own sink, set by who shows it
+        elif not self._quiet:
+            stage._update = lambda text, _fraction: self._announce(name, text)  # noqa: SLF001  # likewise
+        mark = "[red]✗[/]"
+        try:
+            yield stage
+            mark = "[green]✓[/]"
+        finally:
+            self.seconds[name] = self._clock() - begin
+            if self._live is not None and task is not None:
+                self._live.remove_task(task)
+            self.say(f"{mark} {name:<8} [dim]{self.seconds[name]:6.1f} s[/]  {escape(stage.summary)}")
+
+    def say(self, line: str) -> None:
+        """Print a line (rich markup) above the bars."""
+        if not self._quiet:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _announce(self, name: str, text: str) -> None:
+        """Without a terminal: a line when what the stage is at changes, told by its first word."""
+        head = f"{name} {text.split(' ', 1)[0]}"
+        if text and head != self._announced:
+            self._announced = head
+            self.say(f"  {name:<8} {escape(text)}")

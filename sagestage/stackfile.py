@@ -1,0 +1,88 @@
+"""The local stack's file: made from its template, and read back for what it deploys."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from sagestage.errors import SagestageError
+
+LOCAL = "local"
+IMAGE = "sagestage-inference:local"
+
+
+def path_of(root: Path, stack: str) -> Path:
+    """Where the stack's configuration stands."""
+    project = _load(root / "Pulumi.yaml")
+    folder = project.get("stackConfigDir") or "."
+    return root / str(folder) / f"Pulumi.{stack}.yaml"
+
+
+def template_of(root: Path) -> Path:
+    """The template of the local stack's file."""
+    return path_of(root, LOCAL).with_name("local.template.yaml")
+
+
+def write_local(root: Path, values: Mapping[str, str]) -> Path:
+    """Make the local stack's file from its template, keeping what `pulumi` itself wrote into it (its salt).
+
+    Raises:
+        SagestageError: there is no template, or it names a value that is not given.
+    """
+    template, target = template_of(root), path_of(root, LOCAL)
+    try:
+        text = string.Template(template.read_text()).substitute(values)
+    except FileNotFoundError:
+        raise SagestageError(f"{template} is missing: it is what {target.name} is made from") from None
+    except KeyError as error:
+        raise SagestageError(f"{template}: no value for ${{{error.args[0]}}}; known are {', '.join(values)}") from None
+    if target.exists() and (salt := _load(target).get("encryptionsalt")):
+        text = f"{text.rstrip()}\nencryptionsalt: {salt}\n"
+    if not target.exists() or target.read_text() != text:
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        partial.write_text(text)
+        partial.replace(target)
+    return target
+
+
+def read(root: Path, stack: str) -> dict[str, Any]:
+    """The stack's configuration: key (`namespace:name`) to value.
+
+    Raises:
+        SagestageError: there is no such stack file, or it is not valid.
+    """
+    path = path_of(root, stack)
+    if not path.exists():
+        have = sorted(other.name.split(".")[1] for other in path.parent.glob("Pulumi.*.yaml"))
+        hint = "`sagestage rehearse` makes it" if stack == LOCAL else f"there are: {', '.join(have) or 'none'}"
+        raise SagestageError(f"no stack {stack!r}: {path.relative_to(root)} does not exist ({hint})")
+    content = _load(path)
+    config = content.get("config", {})
+    if not isinstance(config, dict):
+        raise SagestageError(f"{path.relative_to(root)}: 'config' must be a mapping, got {type(config).__name__}")
+    return config
+
+
+def is_embedded(config: Mapping[str, Any]) -> bool:
+    """Whether every AWS endpoint that the stack names is on this machine, and it names some."""
+    blocks = config.get("aws:endpoints") or []
+    urls = [url for block in blocks if isinstance(block, dict) for url in block.values()]
+    return bool(urls) and all(urlsplit(str(url)).hostname in ("127.0.0.1", "localhost", "::1") for url in urls)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SagestageError(f"{path} does not exist: run this inside a sagestage project") from None
+    except yaml.YAMLError as error:
+        raise SagestageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SagestageError(f"{path} must hold a mapping, got {type(content).__name__}")
+    return content
