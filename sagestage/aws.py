@@ -33,9 +33,7 @@ def client(info: CloudInfo, service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.session.Session(
-        aws_access_key_id=KEY, aws_secret_access_key=KEY, region_name=info.region
-    ).client(  # type: ignore[call-overload]  # the service is a variable
+    return boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=KEY, region_name=info.region).client(  # type: ignore[call-overload]  # the service is a variable
         service,
         endpoint_url=info.url,
         config=Config(retries={"total_max_attempts": 1}, max_pool_connections=32, read_timeout=70),

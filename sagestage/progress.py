@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -32,8 +32,8 @@ class Stage:
 class Stages:
     """Shows stages one after the other and keeps their times.
 
-    On a terminal a stage is a spinner and a bar until it ends; elsewhere it is a line at its end (and none before, so that a
-    log stays readable). Nothing is shown when `quiet`.
+    On a terminal a stage is a spinner and a bar until it ends; elsewhere it is a line when it comes to something new,
+    and one at its end. Nothing is shown when `quiet`.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, clock: Clock = time.perf_counter) -> None:
@@ -95,6 +95,11 @@ class Stages:
         """Print a line (rich markup) above the bars."""
         if not self._quiet:
             self.console.print(line, highlight=False, soft_wrap=True)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print a table above the bars."""
+        if not self._quiet:
+            self.console.print(renderable)
 
     def _announce(self, name: str, text: str) -> None:
         """Without a terminal: a line when what the stage is at changes, told by its first word."""

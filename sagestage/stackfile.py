@@ -24,6 +24,18 @@ def path_of(root: Path, stack: str) -> Path:
     return root / str(folder) / f"Pulumi.{stack}.yaml"
 
 
+def project_name(root: Path) -> str:
+    """The project's name, from Pulumi.yaml.
+
+    Raises:
+        SagestageError: the file gives none.
+    """
+    name = _load(root / "Pulumi.yaml").get("name")
+    if not isinstance(name, str):
+        raise SagestageError(f"{root / 'Pulumi.yaml'}: 'name' must be a text, got {name!r}")
+    return name
+
+
 def template_of(root: Path) -> Path:
     """The template of the local stack's file."""
     return path_of(root, LOCAL).with_name("local.template.yaml")

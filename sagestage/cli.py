@@ -1,0 +1,237 @@
+"""`sagestage …`: the commands. Heavy parts are imported inside them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sagestage import commands, output
+from sagestage.errors import SagestageError
+from sagestage.project import Project
+
+app = typer.Typer(
+    name="sagestage",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Deploy models to AWS SageMaker with Pulumi, and rehearse the whole deployment on this machine.",
+    epilog="Begin with: sagestage rehearse",
+)
+cloud_app = typer.Typer(no_args_is_help=True, help="The embedded AWS on this machine.")
+app.add_typer(cloud_app, name="cloud")
+
+OUR_PACKAGES = frozenset({"sagestage", "infra", "inference", "training"})
+Stack = Annotated[str, typer.Option("--stack", "-s", help="The stack: Pulumi.<stack>.yaml.", show_default=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
+
+
+@app.callback()
+def before(*, debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Read the options that stand before the command."""
+    output.settings.debug = debug
+
+
+@app.command(epilog="Example: sagestage rehearse --data bikes.csv --target cnt --order-by dteday,hr --gate 'r2>=0.85'")
+def rehearse(
+    *,
+    data: Annotated[Path | None, typer.Option(help="CSV or Parquet. Without it, demand data is generated.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    order_by: Annotated[str, typer.Option(help="Columns that put the rows in order, with commas.")] = "",
+    drop: Annotated[str, typer.Option(help="Columns to leave out, with commas.")] = "",
+    gate: Annotated[list[str] | None, typer.Option(help="What a model must reach, e.g. 'r2>=0.8'. Repeatable.")] = None,
+    requests: Annotated[int, typer.Option(min=1, help="Held-out rows to send to the endpoint.")] = 600,
+    seed: Annotated[int, typer.Option(help="Seed of the data, the split and the training.")] = 0,
+    down: Annotated[bool, typer.Option("--down", help="Stop the cloud at the end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train, package, preview, deploy and test two models on this machine: the whole deployment, without AWS."""
+    from sagestage.rehearse import Options
+    from sagestage.rehearse import rehearse as run
+
+    options = Options(
+        data=data,
+        target=target,
+        order_by=_names(order_by),
+        drop=_names(drop),
+        gates=tuple(gate or ()),
+        requests=requests,
+        seed=seed,
+        down=down,
+    )
+    run(Project.find(), options, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage train --data bikes.csv --target cnt --order-by dteday,hr --gate 'r2>=0.85'")
+def train(
+    *,
+    data: Annotated[Path, typer.Option(help="CSV or Parquet.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    order_by: Annotated[str, typer.Option(help="Columns that put the rows in order, with commas.")] = "",
+    drop: Annotated[str, typer.Option(help="Columns to leave out, with commas.")] = "",
+    gate: Annotated[list[str] | None, typer.Option(help="What the model must reach, e.g. 'r2>=0.8'.")] = None,
+    name: Annotated[str, typer.Option(help="The model's name: part of its key.")] = "model",
+    hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers, with commas.")] = "64,32",
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Step size.")] = 3e-3,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the data.")] = 40,
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 1,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Train on GPUs, one a worker.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train one model and package it as model.tar.gz. Exit code 3 when it misses its gate."""
+    commands.train(
+        Project.find(),
+        {
+            "data": data,
+            "target": target,
+            "order": _names(order_by),
+            "drop": _names(drop),
+            "name": name,
+            "hidden": tuple(int(size) for size in _names(hidden)),
+            "learning_rate": learning_rate,
+            "epochs": epochs,
+            "workers": workers,
+            "use_gpu": gpu,
+            "seed": seed,
+        },
+        gates=tuple(gate or ()),
+        as_json=as_json,
+    )
+
+
+@app.command(epilog="Example: sagestage serve model.tar.gz --port 8080")
+def serve(
+    model: Annotated[Path, typer.Argument(help="A model.tar.gz, or the folder that it was unpacked to.")],
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on loopback.")] = 8080,
+    predictor: Annotated[str, typer.Option(help="auto, numpy or torch.")] = "auto",
+) -> None:
+    """Serve one model, as its container would: GET /ping, POST /invocations."""
+    environment = os.environ | {
+        "SAGESTAGE_HOST": "127.0.0.1",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGESTAGE_PREDICTOR": predictor,
+    }
+    arguments = [sys.executable, "-m", "inference", "serve", "--model", str(model)]
+    os.execve(sys.executable, arguments, environment)  # noqa: S606  # the server takes this process's place: signals reach it
+
+
+@cloud_app.command("start", epilog="Example: sagestage cloud start --port 4577")
+def cloud_start(
+    *,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Insist on this port.")] = None,
+    max_instances: Annotated[int, typer.Option(min=1, help="At most so many processes a variant.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Start the embedded AWS, or find it running."""
+    commands.cloud_start(Project.find(), port=port, max_instances=max_instances, as_json=as_json)
+
+
+@cloud_app.command("stop", epilog="Example: sagestage cloud stop")
+def cloud_stop(*, as_json: Json = False) -> None:
+    """Stop the embedded AWS and every process that it started. What it held is gone."""
+    commands.cloud_stop(Project.find(), as_json=as_json)
+
+
+@cloud_app.command("status", epilog="Example: sagestage cloud status --json")
+def cloud_status(*, as_json: Json = False) -> None:
+    """Say whether the embedded AWS runs, and where. Exit code 1 when it does not."""
+    commands.cloud_status(Project.find(), as_json=as_json)
+
+
+@cloud_app.command("env", epilog='Example: eval "$(sagestage cloud env)" && aws sagemaker list-endpoints')
+def cloud_env(*, as_json: Json = False) -> None:
+    """Print what makes the AWS CLI and every SDK talk to the embedded AWS."""
+    commands.cloud_env(Project.find(), as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage preview --stack local")
+def preview(*, stack: Stack = "local", as_json: Json = False) -> None:
+    """Show what `up` would change."""
+    commands.deploy(Project.find(), "preview", stack, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage up --stack local")
+def up(*, stack: Stack = "local", as_json: Json = False) -> None:
+    """Deploy the stack's program."""
+    commands.deploy(Project.find(), "up", stack, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage refresh --stack local")
+def refresh(*, stack: Stack = "local", as_json: Json = False) -> None:
+    """Bring the state up to date with what is really there."""
+    commands.deploy(Project.find(), "refresh", stack, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage destroy --stack local")
+def destroy(*, stack: Stack = "local", as_json: Json = False) -> None:
+    """Delete everything that the stack made."""
+    commands.deploy(Project.find(), "destroy", stack, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage invoke sagestage-local-demand --data row.json")
+def invoke(
+    endpoint: Annotated[str | None, typer.Argument(help="The endpoint; the only one there is, by default.")] = None,
+    *,
+    data: Annotated[str, typer.Option(help="The request's body: a file, or - for standard input.")] = "-",
+    variant: Annotated[str | None, typer.Option(help="Ask this variant, whatever the weights.")] = None,
+    content_type: Annotated[str, typer.Option(help="What the body is.")] = "application/json",
+    accept: Annotated[str, typer.Option(help="What the answer shall be.")] = "application/json",
+) -> None:
+    """Send one request to an endpoint and print the answer."""
+    commands.invoke(Project.find(), endpoint, data=data, variant=variant, content_type=content_type, accept=accept)
+
+
+@app.command(epilog="Example: sagestage status --json")
+def status(*, as_json: Json = False) -> None:
+    """Show the embedded AWS and its endpoints."""
+    commands.status(Project.find(), as_json=as_json)
+
+
+@app.command(
+    "pulumi",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: sagestage pulumi -- up --stack local",
+)
+def pulumi_command(context: typer.Context) -> None:
+    """Run the real Pulumi CLI on this project against the embedded AWS."""
+    from sagestage.pulumi_cli import run
+
+    raise typer.Exit(run(Project.find().root, context.args))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def main() -> NoReturn:
+    """Run a command; a user's mistake is one line and an exit code, never a traceback (unless `--debug`)."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: end quietly
+        sys.exit(0)
+    except Exception as error:
+        if output.settings.debug:
+            raise
+        ours = type(error).__module__.partition(".")[0] in OUR_PACKAGES
+        if ours:
+            _fail(str(error), error.exit_code if isinstance(error, SagestageError) else 1)
+        if isinstance(error, OSError):
+            _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+        _fail(f"unexpected {type(error).__name__}: {error} (`sagestage --debug …` shows where)", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)

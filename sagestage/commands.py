@@ -1,0 +1,193 @@
+"""What the small commands do; the rehearsal has a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from sagestage import aws, output, report
+from sagestage.errors import GateError, SagestageError
+from sagestage.progress import Stages
+from sagestage.project import Project
+
+DATA_BYTES = 6_291_456
+"""The most that InvokeEndpoint takes (AWS documentation of the SageMaker runtime)."""
+
+
+def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ...], as_json: bool) -> None:
+    """Train one model into the project's artifacts.
+
+    Raises:
+        GateError: the model misses its gate; its archive is kept for a look, but nothing names it.
+    """
+    from sagestage import models
+
+    console = output.console(as_json=as_json)
+    with Stages(console) as stages:
+        trained = models.train(project, [settings], gates, stages)
+    model = trained.models[0]
+    if as_json:
+        output.print_json(model.to_json())
+    else:
+        console.print(report.metrics_table([model]))
+        console.print(f"[bold]{escape(str(model.archive))}[/]")
+        console.print(f"Next: sagestage serve {escape(str(model.archive))}", highlight=False, soft_wrap=True)
+    if not model.passed:
+        raise GateError(report.gate_sentence([model]))
+
+
+def cloud_start(project: Project, *, port: int | None, max_instances: int, as_json: bool) -> None:
+    """Start the embedded AWS."""
+    from infra.cloud import control
+
+    info = control.start(project.cloud, port=port, max_instances=max_instances)
+    if as_json:
+        output.print_json(info.model_dump(mode="json"))
+        return
+    console = output.console()
+    console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
+    console.print('Next: eval "$(sagestage cloud env)"; then any AWS client talks to it.', highlight=False)
+
+
+def cloud_stop(project: Project, *, as_json: bool) -> None:
+    """Stop it, and every process that it started."""
+    from infra.cloud import control
+
+    stopped = control.stop(project.cloud)
+    if as_json:
+        output.print_json({"stopped": stopped})
+    else:
+        output.console().print(
+            "The embedded AWS and its endpoints are stopped." if stopped else "The embedded AWS was not running."
+        )
+
+
+def cloud_status(project: Project, *, as_json: bool) -> None:
+    """Where it runs; exit code 1 when it does not."""
+    info = aws.running_cloud(project)
+    if as_json:
+        output.print_json(info.model_dump(mode="json"))
+    else:
+        output.console().print(f"{info.url} (process {info.pid}, region {info.region})", highlight=False)
+
+
+def cloud_env(project: Project, *, as_json: bool) -> None:
+    """Shell commands that point AWS clients at it."""
+    variables = aws.environment(aws.running_cloud(project))
+    if as_json:
+        output.print_json(variables)
+        return
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={value}\n")
+    sys.stdout.write("unset AWS_PROFILE AWS_SESSION_TOKEN\n")
+
+
+def deploy(project: Project, operation: str, stack: str, *, as_json: bool) -> None:
+    """preview, up, refresh or destroy."""
+    from sagestage.deploy import Deployment
+
+    console = output.console(as_json=as_json)
+    with Stages(console) as stages, stages.stage(operation) as stage:
+        deployment = Deployment(project, stack, report.follow(stage))
+        result = getattr(deployment, operation)()
+        stage.summary = report.change_sentence(result)
+    if as_json:
+        output.print_json(result.to_json())
+        return
+    if result.changed:
+        console.print(report.plan_table(result))
+    for name, value in result.outputs.items():
+        console.print(f"{escape(name)}: [bold]{escape(str(value))}[/]", highlight=False, soft_wrap=True)
+    if hint := _next_step(operation, result.changed):
+        console.print(f"Next: {hint}", highlight=False)
+
+
+def _next_step(operation: str, changed: bool) -> str:  # noqa: FBT001  # two facts, one sentence
+    match operation, changed:
+        case "preview", True:
+            return "sagestage up"
+        case "up", _:
+            return "sagestage status"
+        case "destroy", _:
+            return "sagestage up, or sagestage cloud stop"
+        case _:
+            return ""
+
+
+def invoke(
+    project: Project, endpoint: str | None, *, data: str, variant: str | None, content_type: str, accept: str
+) -> None:
+    """Send one request and print the answer's body; who answered goes to standard error."""
+    from botocore.exceptions import ClientError
+
+    info = aws.running_cloud(project)
+    name = endpoint or _only_endpoint(aws.client(info, "sagemaker"))
+    body = sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
+    if len(body) > DATA_BYTES:
+        raise SagestageError(f"the body has {len(body)} bytes; InvokeEndpoint takes at most {DATA_BYTES}")
+    try:
+        answer = aws.client(info, "sagemaker-runtime").invoke_endpoint(
+            EndpointName=name,
+            Body=body,
+            ContentType=content_type,
+            Accept=accept,
+            **({} if variant is None else {"TargetVariant": variant}),
+        )
+    except ClientError as error:
+        details = error.response
+        raise SagestageError(details.get("OriginalMessage") or details["Error"]["Message"]) from error
+    sys.stdout.buffer.write(answer["Body"].read().rstrip(b"\n") + b"\n")
+    output.console(as_json=True).print(f"[dim]answered by {escape(answer['InvokedProductionVariant'])}[/]")
+
+
+def _only_endpoint(sagemaker: Any) -> str:
+    names = [found["EndpointName"] for found in sagemaker.list_endpoints()["Endpoints"]]
+    if len(names) != 1:
+        raise SagestageError(f"name the endpoint: there are {', '.join(names) or 'none (sagestage up makes one)'}")
+    return str(names[0])
+
+
+def status(project: Project, *, as_json: bool) -> None:
+    """The cloud, its endpoints and their variants."""
+    from infra.cloud import control
+
+    info = control.status(project.cloud)
+    endpoints = [] if info is None else describe_endpoints(aws.client(info, "sagemaker"))
+    if as_json:
+        output.print_json({"cloud": None if info is None else info.model_dump(mode="json"), "endpoints": endpoints})
+        return
+    console = output.console()
+    if info is None:
+        console.print("The embedded AWS does not run. Next: sagestage rehearse, or sagestage cloud start")
+        return
+    console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
+    console.print(report.endpoints_table(endpoints) if endpoints else "No endpoints. Next: sagestage up")
+
+
+def describe_endpoints(sagemaker: Any) -> list[dict[str, Any]]:
+    """Each endpoint with its status, its configuration and its variants."""
+    found = []
+    for page in sagemaker.get_paginator("list_endpoints").paginate():
+        for summary in page["Endpoints"]:
+            endpoint = sagemaker.describe_endpoint(EndpointName=summary["EndpointName"])
+            found.append(
+                {
+                    "name": endpoint["EndpointName"],
+                    "status": endpoint["EndpointStatus"],
+                    "reason": endpoint.get("FailureReason"),
+                    "config": endpoint["EndpointConfigName"],
+                    "variants": [
+                        {
+                            "name": variant["VariantName"],
+                            "weight": variant.get("CurrentWeight"),
+                            "instances": variant.get("CurrentInstanceCount"),
+                        }
+                        for variant in endpoint.get("ProductionVariants", [])
+                    ],
+                }
+            )
+    return found

@@ -1,0 +1,31 @@
+"""Where the command line writes: answers to standard output, progress and remarks beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+
+
+@dataclass
+class Settings:
+    """What stood before the command."""
+
+    debug: bool = False
+
+
+settings = Settings()
+
+
+def console(*, as_json: bool = False) -> Console:
+    """Where a person reads: standard output, or standard error when standard output is for JSON."""
+    return Console(stderr=as_json)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=str))
