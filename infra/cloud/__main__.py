@@ -1,0 +1,197 @@
+"""The cloud's process: `python -m infra.cloud --home DIR [--port N]`. `infra.cloud.control.start` runs it detached."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import uuid
+from pathlib import Path
+
+from aiohttp import web
+
+from infra.cloud import guard, lock
+from infra.cloud.api import Api
+from infra.cloud.control import LOCK, RECORD, CloudInfo
+from infra.cloud.errors import CloudError
+from infra.cloud.front import Front
+from infra.cloud.groups import Groups
+from infra.cloud.hosting import Hosting
+from infra.cloud.metrics import FLUSH_EVERY_S, NAMESPACE, Metrics
+from infra.cloud.moto_app import ACCOUNT, Moto
+from infra.cloud.options import (
+    DEFAULT_MAX_INSTANCES,
+    DEFAULT_PORT,
+    DEFAULT_REGION,
+    DEFAULT_SERVE_IMAGE,
+    SERVE_COMMAND,
+    Options,
+)
+from infra.cloud.runtime import Runtime
+
+_LOCK_TIMEOUT_S = 2.0  # `status` holds the lock for microseconds
+_BACKLOG = 1024
+
+# moto's own botocore clients must not look for a user's.
+_DUMMY_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "sagestage",
+    "AWS_SECRET_ACCESS_KEY": "sagestage",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+log = logging.getLogger("infra.cloud")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a cloud until SIGTERM or SIGINT; the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    try:
+        _run(arguments)
+    except CloudError as error:
+        _tell(arguments.ready_fd, {"error": str(error)})
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.cloud", description="The embedded AWS, in the foreground.")
+    parser.add_argument("--home", type=Path, required=True, help="folder for its files")
+    parser.add_argument("--port", type=int, help=f"port (default: {DEFAULT_PORT}, or a free one when it is taken)")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
+    parser.add_argument("--region", default=DEFAULT_REGION, help="region of unsigned calls (default: %(default)s)")
+    parser.add_argument("--serve-image", default=DEFAULT_SERVE_IMAGE, help="images that are run (default: %(default)s)")
+    parser.add_argument(
+        "--max-instances", type=int, default=DEFAULT_MAX_INSTANCES, help="most processes per variant (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="make variant choice and capture sampling repeatable")
+    parser.add_argument("--serve-command", type=_command, default=SERVE_COMMAND, help="JSON list: runs an instance")
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _command(text: str) -> tuple[str, ...]:
+    words = json.loads(text)
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise argparse.ArgumentTypeError(f"not a JSON list of words: {text}")
+    return tuple(words)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    guard.require_loopback(arguments.host)
+    guard.stay_on_this_machine()
+    home = arguments.home.resolve()
+    lock_fd = lock.acquire(home / LOCK, _LOCK_TIMEOUT_S)
+    if lock_fd is None:
+        raise CloudError(f"a cloud already runs in {home}: stop it first")
+    listener = _listen(arguments.host, arguments.port)
+    options = Options(
+        home=home,
+        host=arguments.host,
+        port=listener.getsockname()[1],
+        region=arguments.region,
+        serve_image=arguments.serve_image,
+        serve_command=arguments.serve_command,
+        max_instances=arguments.max_instances,
+        seed=arguments.seed,
+    )
+    os.environ |= _DUMMY_CREDENTIALS
+    shutil.rmtree(home / "endpoints", ignore_errors=True)  # of an earlier life, whose endpoints are gone
+    groups = Groups(keep=(lock_fd,))
+    try:
+        asyncio.run(_serve(options, listener, groups, arguments.ready_fd))
+    finally:
+        (home / RECORD).unlink(missing_ok=True)
+        groups.close()
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    candidates = [DEFAULT_PORT, 0] if port is None else [port]
+    error: OSError | None = None
+    for candidate in candidates:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(_BACKLOG)
+        except OSError as failure:
+            listener.close()
+            error = failure
+        else:
+            return listener
+    why = error.strerror if error else ""
+    raise CloudError(f"cannot listen on {host} port {candidates[0]} ({why}): choose another with --port") from error
+
+
+async def _serve(options: Options, listener: socket.socket, groups: Groups, ready_fd: int | None) -> None:
+    moto, metrics = Moto(), Metrics()
+    hosting = Hosting(options, moto, groups)
+    info = CloudInfo(
+        id=str(uuid.uuid4()),
+        pid=os.getpid(),
+        host=options.host,
+        port=options.port,
+        url=options.url,
+        region=options.region,
+        account=ACCOUNT,
+        home=options.home,
+        serve_image=options.serve_image,
+        max_instances=options.max_instances,
+    )
+    record = info.model_dump(mode="json")
+    front = Front(
+        Api(hosting, moto), Runtime(hosting, metrics), moto, options.region, lambda: {**record, **hosting.status()}
+    )
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    # Bodies pass as they came: a compressed object must not be stored unpacked.
+    runner = web.ServerRunner(web.Server(front.handle, access_log=None, auto_decompress=False))
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    flusher = asyncio.create_task(_flush(metrics, moto))
+    try:
+        _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
+        _tell(ready_fd, {"cloud": record})
+        log.info("listening on %s", options.url)
+        await stopping.wait()
+    finally:
+        log.info("stopping")
+        flusher.cancel()
+        await hosting.close()
+        await runner.cleanup()
+        moto.close()
+
+
+async def _flush(metrics: Metrics, moto: Moto) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_EVERY_S)
+        for region, data in metrics.take().items():
+            await asyncio.to_thread(moto.put_metrics, region, NAMESPACE, data)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text)
+    draft.chmod(0o600)
+    draft.replace(path)
+
+
+def _tell(ready_fd: int | None, message: dict[str, object]) -> None:
+    """Say on the pipe of the one who started this process how it went; they may be gone."""
+    if ready_fd is not None:
+        with contextlib.suppress(OSError), os.fdopen(ready_fd, "w") as pipe:
+            pipe.write(json.dumps(message))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""The control plane's calls: validated parameters in, response members out."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from infra.cloud.errors import invalid
+from infra.cloud.hosting import Hosting
+from infra.cloud.moto_app import Moto, seconds
+from infra.cloud.store import Config, Endpoint, Variant, arn, float32
+from infra.cloud.validation import validate
+
+Params = dict[str, Any]
+Answer = dict[str, Any]
+_PAGE = 10  # SageMaker's default MaxResults
+
+
+class Api:
+    """SageMaker's hosting operations. `calls` maps an operation's name to (region, parameters) -> response."""
+
+    def __init__(self, hosting: Hosting, moto: Moto) -> None:
+        self._hosting = hosting
+        self._store = hosting.store
+        self._moto = moto
+        self.calls: dict[str, Callable[[str, Params], Answer]] = {
+            "CreateEndpointConfig": self._create_config,
+            "DescribeEndpointConfig": self._describe_config,
+            "ListEndpointConfigs": self._list_configs,
+            "DeleteEndpointConfig": self._delete_config,
+            "CreateEndpoint": self._create,
+            "UpdateEndpoint": self._update,
+            "UpdateEndpointWeightsAndCapacities": self._resize,
+            "DescribeEndpoint": self._describe,
+            "ListEndpoints": self._list,
+            "DeleteEndpoint": self._delete,
+        }
+        self.tag_calls: dict[str, Callable[[dict[str, str], Params], Answer]] = {
+            "AddTags": self._add_tags,
+            "ListTags": self._list_tags,
+            "DeleteTags": self._delete_tags,
+        }
+
+    def call(self, name: str, region: str, params: Params) -> Answer | None:
+        """Answer an operation; None when it is not hosting's, or tags what moto keeps.
+
+        Raises:
+            AwsError: as the service would.
+        """
+        if name in self.calls:
+            validate(name, params)
+            return self.calls[name](region, params)
+        if name in self.tag_calls:
+            tags = self._store.tagged(region, str(params.get("ResourceArn", "")))
+            if tags is not None:
+                validate(name, params)
+                return self.tag_calls[name](tags, params)
+        return None
+
+    def _create_config(self, region: str, params: Params) -> Answer:
+        name = params["EndpointConfigName"]
+        if (region, name) in self._store.configs:
+            raise invalid(
+                f'Cannot create already existing endpoint configuration "{arn(region, "endpoint-config", name)}".'
+            )
+        variants = [_declared(variant) for variant in params["ProductionVariants"]]
+        names = [variant["VariantName"] for variant in variants]
+        for duplicate in sorted({name for name in names if names.count(name) > 1}):
+            raise invalid(f"Duplicate variant name {duplicate} in ProductionVariants: each needs a name of its own.")
+        for variant in [*variants, *params.get("ShadowProductionVariants", ())]:
+            model = variant.get("ModelName")
+            if model is not None and not self._moto.has_model(region, model):
+                raise invalid(f'Could not find model "{arn(region, "model", model)}".')
+        request = {k: v for k, v in params.items() if k != "Tags"} | {"ProductionVariants": variants}
+        config = Config(name, region, request, _tags(params))
+        self._store.configs[region, name] = config
+        return {"EndpointConfigArn": config.arn}
+
+    def _describe_config(self, region: str, params: Params) -> Answer:
+        config = self._store.config(region, params["EndpointConfigName"])
+        return {**config.request, "EndpointConfigArn": config.arn, "CreationTime": seconds(config.created)}
+
+    def _list_configs(self, region: str, params: Params) -> Answer:
+        configs = [config for config in self._store.configs.values() if config.region == region]
+        page, token = _page(configs, params, {"Name": lambda c: c.name, "CreationTime": lambda c: c.created})
+        summaries = [
+            {
+                "EndpointConfigName": config.name,
+                "EndpointConfigArn": config.arn,
+                "CreationTime": seconds(config.created),
+            }
+            for config in page
+        ]
+        return {"EndpointConfigs": summaries, **token}
+
+    def _delete_config(self, region: str, params: Params) -> Answer:
+        config = self._store.config(region, params["EndpointConfigName"])
+        del self._store.configs[region, config.name]  # also when an endpoint runs it: SageMaker does not refuse
+        return {}
+
+    def _create(self, region: str, params: Params) -> Answer:
+        name = params["EndpointName"]
+        if (region, name) in self._store.endpoints:
+            raise invalid(f'Cannot create already existing endpoint "{arn(region, "endpoint", name)}".')
+        config = self._store.config(region, params["EndpointConfigName"])
+        endpoint = Endpoint(name, region, config.name, _tags(params), deployment=params.get("DeploymentConfig"))
+        self._hosting.create(endpoint, config)
+        return {"EndpointArn": endpoint.arn}
+
+    def _update(self, region: str, params: Params) -> Answer:
+        endpoint = self._serving(region, params["EndpointName"])
+        config = self._store.config(region, params["EndpointConfigName"])
+        if not params.get("RetainDeploymentConfig"):
+            endpoint.deployment = params.get("DeploymentConfig")
+        self._hosting.update(endpoint, config, _retained(endpoint, params))
+        return {"EndpointArn": endpoint.arn}
+
+    def _resize(self, region: str, params: Params) -> Answer:
+        endpoint = self._serving(region, params["EndpointName"])
+        wanted = params["DesiredWeightsAndCapacities"]
+        known = endpoint.fleet.variants if endpoint.fleet else {}
+        for change in wanted:
+            if change["VariantName"] not in known:
+                raise invalid(f'Could not find variant "{change["VariantName"]}" of endpoint "{endpoint.arn}".')
+        weights = {c["VariantName"]: float32(c["DesiredWeight"]) for c in wanted if "DesiredWeight" in c}
+        counts = {c["VariantName"]: c["DesiredInstanceCount"] for c in wanted if "DesiredInstanceCount" in c}
+        self._hosting.resize(endpoint, weights, counts)
+        return {"EndpointArn": endpoint.arn}
+
+    def _serving(self, region: str, name: str) -> Endpoint:
+        """An endpoint that can be updated: DeleteEndpoint is the only call that a failed one takes."""
+        endpoint = self._store.settled(region, name)
+        if endpoint.status == "Failed":
+            raise invalid(f'Cannot update endpoint "{endpoint.arn}" with status Failed: delete it first.')
+        return endpoint
+
+    def _describe(self, region: str, params: Params) -> Answer:
+        endpoint = self._store.endpoint(region, params["EndpointName"])
+        answer: Answer = {
+            "EndpointName": endpoint.name,
+            "EndpointArn": endpoint.arn,
+            "EndpointConfigName": endpoint.config_name,
+            "EndpointStatus": endpoint.status,
+            "CreationTime": seconds(endpoint.created),
+            "LastModifiedTime": seconds(endpoint.modified),
+        }
+        if endpoint.reason is not None:
+            answer["FailureReason"] = endpoint.reason
+        if endpoint.deployment is not None:
+            answer["LastDeploymentConfig"] = endpoint.deployment
+        if endpoint.fleet is not None:
+            resolved = seconds(endpoint.fleet.started)
+            answer["ProductionVariants"] = [_summary(v, resolved) for v in endpoint.fleet.variants.values()]
+            capture = endpoint.fleet.config.request.get("DataCaptureConfig")
+            if capture is not None:
+                answer["DataCaptureConfig"] = _capture_summary(capture)
+        return answer
+
+    def _list(self, region: str, params: Params) -> Answer:
+        endpoints = [endpoint for endpoint in self._store.endpoints.values() if endpoint.region == region]
+        if "StatusEquals" in params:
+            endpoints = [endpoint for endpoint in endpoints if endpoint.status == params["StatusEquals"]]
+        keys: dict[str, Callable[[Any], Any]] = {
+            "Name": lambda e: e.name,
+            "CreationTime": lambda e: e.created,
+            "Status": lambda e: e.status,
+        }
+        page, token = _page(endpoints, params, keys)
+        summaries = [
+            {
+                "EndpointName": endpoint.name,
+                "EndpointArn": endpoint.arn,
+                "CreationTime": seconds(endpoint.created),
+                "LastModifiedTime": seconds(endpoint.modified),
+                "EndpointStatus": endpoint.status,
+            }
+            for endpoint in page
+        ]
+        return {"Endpoints": summaries, **token}
+
+    def _delete(self, region: str, params: Params) -> Answer:
+        self._hosting.delete(self._store.settled(region, params["EndpointName"]))
+        return {}
+
+    def _add_tags(self, tags: dict[str, str], params: Params) -> Answer:
+        tags |= _tags(params)
+        return self._list_tags(tags, params)
+
+    def _list_tags(self, tags: dict[str, str], _: Params) -> Answer:
+        return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+    def _delete_tags(self, tags: dict[str, str], params: Params) -> Answer:
+        for key in params["TagKeys"]:
+            tags.pop(key, None)
+        return {}
+
+
+def _tags(params: Params) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in params.get("Tags", ())}
+
+
+def _declared(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """A production variant as it reads back: the weight is a float32, 1 unless it is given; zero is a weight."""
+    given = variant.get("InitialVariantWeight")
+    weight = {} if "ModelName" not in variant else {"InitialVariantWeight": float32(1.0 if given is None else given)}
+    return {**variant, **weight}
+
+
+def _retained(endpoint: Endpoint, params: Params) -> dict[str, Any]:
+    """What RetainAllVariantProperties keeps, less what ExcludeRetainedVariantProperties names."""
+    if not params.get("RetainAllVariantProperties") or endpoint.fleet is None:
+        return {}
+    excluded = {p["VariantPropertyType"] for p in params.get("ExcludeRetainedVariantProperties", ())}
+    kept: dict[str, Any] = {}
+    for name, variant in endpoint.fleet.variants.items():
+        kept[name] = {}
+        if "DesiredInstanceCount" not in excluded:
+            kept[name]["InitialInstanceCount"] = variant.count
+        if "DesiredWeight" not in excluded:
+            kept[name]["InitialVariantWeight"] = variant.weight
+    if "DataCaptureConfig" not in excluded:
+        kept[""] = endpoint.fleet.config.request.get("DataCaptureConfig")
+    return kept
+
+
+def _summary(variant: Variant, resolved: float) -> Answer:
+    return {
+        "VariantName": variant.name,
+        "DeployedImages": [
+            {"SpecifiedImage": variant.image, "ResolvedImage": variant.image, "ResolutionTime": resolved}
+        ],
+        "CurrentWeight": variant.weight,
+        "DesiredWeight": variant.weight,
+        "CurrentInstanceCount": variant.count,
+        "DesiredInstanceCount": variant.count,
+    }
+
+
+def _capture_summary(capture: Mapping[str, Any]) -> Answer:
+    enabled = capture.get("EnableCapture", True)
+    return {
+        "EnableCapture": enabled,
+        "CaptureStatus": "Started" if enabled else "Stopped",
+        "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
+        "DestinationS3Uri": capture["DestinationS3Uri"],
+        "KmsKeyId": capture.get("KmsKeyId", ""),
+    }
+
+
+def _page(
+    records: Iterable[Any], params: Params, keys: Mapping[str, Callable[[Any], Any]]
+) -> tuple[list[Any], dict[str, str]]:
+    """The records of a List call that pass its filters, in its order, one page of them; and the next page's token."""
+    bounds: tuple[tuple[str, Callable[[Any], datetime], Callable[[float, float], bool]], ...] = (
+        ("CreationTimeAfter", lambda r: r.created, lambda time, bound: time > bound),
+        ("CreationTimeBefore", lambda r: r.created, lambda time, bound: time < bound),
+        ("LastModifiedTimeAfter", lambda r: r.modified, lambda time, bound: time > bound),
+        ("LastModifiedTimeBefore", lambda r: r.modified, lambda time, bound: time < bound),
+    )
+    found = [record for record in records if params.get("NameContains", "").lower() in record.name.lower()]
+    for name, moment, within in bounds:
+        if name in params:
+            found = [record for record in found if within(moment(record).timestamp(), float(params[name]))]
+    order = keys[params.get("SortBy", "CreationTime")]
+    found.sort(key=order, reverse=params.get("SortOrder", "Descending") == "Descending")
+    token = params.get("NextToken", "0")
+    if not re.fullmatch(r"\d{1,9}", token):
+        raise invalid(f"Invalid NextToken: {token}")
+    start, size = int(token), params.get("MaxResults", _PAGE)
+    following = {"NextToken": str(start + size)} if start + size < len(found) else {}
+    return found[start : start + size], following

@@ -1,0 +1,42 @@
+"""What a cloud is started with."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_PORT = 4577
+DEFAULT_REGION = "us-east-1"
+DEFAULT_SERVE_IMAGE = "*sagestage-inference*"
+DEFAULT_MAX_INSTANCES = 2
+SERVE_COMMAND = (sys.executable, "-m", "inference", "serve")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings of one cloud's life.
+
+    Args:
+        home: the folder for its files: cloud.json, cloud.log, endpoints/.
+        host: the loopback address to listen on.
+        port: the port to listen on, already bound when the cloud runs.
+        region: the region of calls that carry no signature.
+        serve_image: a pattern (fnmatch); models whose image matches are run by `serve_command`.
+        serve_command: what runs an instance; the container contract is in its environment.
+        max_instances: the most processes that one variant gets, whatever its instance count says.
+        seed: makes variant choice and capture sampling repeatable; None draws a fresh one.
+    """
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    region: str = DEFAULT_REGION
+    serve_image: str = DEFAULT_SERVE_IMAGE
+    serve_command: tuple[str, ...] = field(default=SERVE_COMMAND)
+    max_instances: int = DEFAULT_MAX_INSTANCES
+    seed: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of every AWS service."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"

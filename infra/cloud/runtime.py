@@ -1,0 +1,211 @@
+"""InvokeEndpoint: from a caller to an instance and back."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from infra.cloud.capture import Capture, Exchange, now
+from infra.cloud.errors import AwsError
+from infra.cloud.hosting import Hosting
+from infra.cloud.instances import Instance
+from infra.cloud.metrics import Metrics, Series
+from infra.cloud.moto_app import ACCOUNT
+from infra.cloud.routing import choose_variant
+from infra.cloud.store import Endpoint, Fleet, Variant
+
+Headers = Mapping[str, str]
+
+BODY_LIMIT = 6_291_456  # bytes; botocore: InvokeEndpointInput.Body max
+ATTRIBUTES_LIMIT = 1024  # characters; botocore: CustomAttributesHeader max
+INFERENCE_ID_LIMIT = 64  # characters; botocore: InferenceId max
+
+_CUSTOM = "X-Amzn-SageMaker-Custom-Attributes"
+_INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+_TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
+# What a container is sent of a caller's headers.
+_FORWARDED = ("Content-Type", "Accept", _CUSTOM, _INFERENCE_ID)
+_UNSUPPORTED = {
+    "X-Amzn-SageMaker-Target-Model": "multi-model endpoints",
+    "X-Amzn-SageMaker-Target-Container-Hostname": "multi-container endpoints",
+    "X-Amzn-SageMaker-Inference-Component": "inference components",
+    "X-Amzn-SageMaker-Session-Id": "stateful sessions",
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a container answered, and how long it took, in microseconds."""
+
+    status: int
+    body: bytes
+    content_type: str
+    attributes: str | None
+    model_us: float
+
+
+class Runtime:
+    """Answers InvokeEndpoint."""
+
+    def __init__(self, hosting: Hosting, metrics: Metrics) -> None:
+        self._hosting = hosting
+        self._metrics = metrics
+
+    async def invoke(self, request: web.BaseRequest, region: str, name: str) -> web.Response:
+        """Send a request to a variant of endpoint `name`.
+
+        Raises:
+            AwsError: ValidationError, ServiceUnavailable, ModelError (424), or 413 for a body over the limit.
+        """
+        begun = time.perf_counter()
+        headers = request.headers
+        _check(headers, request.content_length)
+        endpoint, fleet = self._live(region, name)
+        body = await request.content.read()
+        if len(body) > BODY_LIMIT:
+            raise _too_large()
+        variant = self._variant(endpoint, fleet, headers.get(_TARGET_VARIANT))
+        reply = await self._ask(endpoint, variant, headers, body)
+        self._count(endpoint, variant, reply, begun)
+        if not 200 <= reply.status < 300:
+            raise _model_error(endpoint, reply)
+        event = str(uuid.uuid4())
+        capture = fleet.capture
+        if capture is not None and capture.sampled():
+            _capture(capture, variant, headers, body, reply, event)
+        fields = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-RequestId": event}
+        if reply.content_type:
+            fields["Content-Type"] = reply.content_type
+        if reply.attributes is not None:
+            fields[_CUSTOM] = reply.attributes
+        return web.Response(body=reply.body, headers=fields)
+
+    def _live(self, region: str, name: str) -> tuple[Endpoint, Fleet]:
+        endpoint = self._hosting.store.endpoints.get((region, name))
+        if endpoint is None or endpoint.fleet is None:
+            raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+        return endpoint, endpoint.fleet
+
+    def _variant(self, endpoint: Endpoint, fleet: Fleet, target: str | None) -> Variant:
+        variants = fleet.variants
+        if target is not None:
+            if target not in variants:
+                raise AwsError("ValidationError", f"Variant {target} of endpoint {endpoint.name} not found.")
+            return variants[target]
+        weights = {variant.name: variant.weight for variant in variants.values()}
+        chosen = choose_variant(weights, self._hosting.draw.random())
+        if chosen is None:
+            raise AwsError("ValidationError", f"No variant of endpoint {endpoint.name} has a weight above 0.")
+        return variants[chosen]
+
+    async def _ask(self, endpoint: Endpoint, variant: Variant, headers: Headers, body: bytes) -> Reply:
+        sent = {name: headers[name] for name in _FORWARDED if name in headers}
+        for _ in range(len(variant.fleet.instances)):
+            instance = variant.fleet.pick()
+            if instance is None:
+                break
+            try:
+                return await _post(instance, sent, body)
+            except aiohttp.ClientConnectorError:
+                continue  # nothing was sent: another instance may take it
+        raise AwsError(
+            "ServiceUnavailable", f"Variant {variant.name} of endpoint {endpoint.name} has no healthy instance.", 503
+        )
+
+    def _count(self, endpoint: Endpoint, variant: Variant, reply: Reply, begun: float) -> None:
+        overhead_us = (time.perf_counter() - begun) * 1e6 - reply.model_us
+        series = Series(endpoint.region, endpoint.name, variant.name, int(time.time()) // 60)
+        self._metrics.count(series, reply.status, reply.model_us, overhead_us, len(variant.fleet.instances))
+
+
+async def _post(instance: Instance, headers: dict[str, str], body: bytes) -> Reply:
+    """One attempt; a connection that breaks, a timeout or an answer that is too large is a reply with status 0."""
+    instance.took()
+    begun = time.perf_counter()
+    try:
+        async with instance.session.post(instance.invocations, data=body, headers=headers) as response:
+            content = await response.read()
+            fields = response.headers
+            reply = Reply(
+                response.status,
+                content,
+                fields.get("Content-Type", ""),
+                fields.get(_CUSTOM),
+                (time.perf_counter() - begun) * 1e6,
+            )
+    except aiohttp.ClientConnectorError:
+        raise
+    except TimeoutError:
+        return _no_reply(
+            "Your invocation timed out while waiting for a response from container primary. Review the latency metrics"
+            " for each container in Amazon CloudWatch, resolve the issue, and try again.",
+            begun,
+        )
+    except aiohttp.ClientError:
+        return _no_reply("", begun)
+    finally:
+        instance.gave()
+    if len(content) > BODY_LIMIT:
+        return _no_reply(f"The response of {len(content)} bytes is larger than {BODY_LIMIT} bytes.", begun)
+    return reply
+
+
+def _no_reply(message: str, begun: float) -> Reply:
+    return Reply(0, message.encode(), "", None, (time.perf_counter() - begun) * 1e6)
+
+
+def _check(headers: Headers, length: int | None) -> None:
+    if length is not None and length > BODY_LIMIT:
+        raise _too_large()
+    for name, limit in ((_CUSTOM, ATTRIBUTES_LIMIT), (_INFERENCE_ID, INFERENCE_ID_LIMIT)):
+        value = headers.get(name, "")
+        if len(value) > limit:
+            raise AwsError(
+                "ValidationError",
+                f"1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint:"
+                f" Member must have length less than or equal to {limit}",
+            )
+    for name, what in _UNSUPPORTED.items():
+        if name in headers:
+            raise AwsError("ValidationError", f"{name}: {what} are not supported by the embedded cloud.")
+
+
+def _too_large() -> AwsError:
+    return AwsError("", f"HTTP content length exceeded {BODY_LIMIT} bytes.", 413)
+
+
+def _model_error(endpoint: Endpoint, reply: Reply) -> AwsError:
+    kind = "client" if 400 <= reply.status < 500 else "server"
+    text = reply.body.decode(errors="replace")
+    said = f'with message "{text}"' if text else "and could not load the entire response body"
+    group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
+    console = f"https://{endpoint.region}.console.aws.amazon.com/cloudwatch/home?region={endpoint.region}"
+    return AwsError(
+        "ModelError",
+        f"Received {kind} error ({reply.status}) from primary {said}. See {console}#logEventViewer:group={group}"
+        f" in account {ACCOUNT} for more information.",
+        424,
+        {
+            "OriginalStatusCode": reply.status,
+            "OriginalMessage": text,
+            "LogStreamArn": f"arn:aws:logs:{endpoint.region}:{ACCOUNT}:log-group:{group}",
+        },
+    )
+
+
+def _capture(capture: Capture, variant: Variant, headers: Headers, body: bytes, reply: Reply, event: str) -> None:
+    capture.add(
+        variant.name,
+        Exchange(
+            event_id=event,
+            moment=now(),
+            request=body,
+            request_type=headers.get("Content-Type", ""),
+            response=reply.body,
+            response_type=reply.content_type,
+            inference_id=headers.get(_INFERENCE_ID),
+        ),
+    )

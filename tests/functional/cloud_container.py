@@ -1,0 +1,71 @@
+"""A small serving container for tests of the embedded cloud: /ping and /invocations over real HTTP, on asyncio alone.
+
+The model's files and environment say how it behaves: FAIL_AT_START exits with a message, NEVER_HEALTHY answers 503,
+SLOW_S delays every answer. POST /invocations echoes what it was sent, unless the body is one of the words below.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+MODEL = Path(os.environ["SAGESTAGE_BASE_DIR"]) / "model"
+
+
+async def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    if path == "/ping":
+        return (503 if "NEVER_HEALTHY" in os.environ else 200), {}, b""
+    await asyncio.sleep(float(os.environ.get("SLOW_S", "0")))
+    match body:
+        case b"refuse":
+            return 400, {"Content-Type": "text/plain"}, b"column 'hour' is missing"
+        case b"fail":
+            return 500, {"Content-Type": "text/plain"}, b"Traceback: no"
+        case b"crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+    shown = {
+        "pid": os.getpid(),
+        "files": sorted(str(path.relative_to(MODEL)) for path in MODEL.rglob("*") if path.is_file()),
+        "environment": {name: os.environ.get(name) for name in ("COLOUR", "SAGEMAKER_BIND_TO_PORT", "SAGESTAGE_HOST")},
+        "headers": headers,
+        "body": body.decode("latin-1"),
+    }
+    custom = {"X-Amzn-SageMaker-Custom-Attributes": "answered=1", "X-Private": "stays here"}
+    if headers.get("accept") == "text/csv":
+        return 200, {"Content-Type": "text/csv"} | custom, b"1.5\n"
+    return 200, {"Content-Type": "application/json"} | custom, json.dumps(shown).encode()
+
+
+async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            _, path, _ = head[0].split(" ")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            status, fields, content = await answer(path, headers, body)
+            lines = [
+                f"HTTP/1.1 {status} X",
+                f"Content-Length: {len(content)}",
+                *(f"{k}: {v}" for k, v in fields.items()),
+            ]
+            writer.write("\r\n".join([*lines, "", ""]).encode() + content)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def main() -> None:
+    if "FAIL_AT_START" in os.environ:
+        sys.exit(f"model.json is unreadable: {os.environ['FAIL_AT_START']}")
+    host, port = os.environ["SAGESTAGE_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])
+    await asyncio.start_server(connection, host, port)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
