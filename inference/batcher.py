@@ -1,0 +1,274 @@
+"""Dynamic micro-batching: requests in flight become one forward pass, and each gets its own rows back.
+
+What goes into a batch (`Queue.take`) and how long it is held back (`hold_s`) is decided on values. The `Batcher`
+around them acts: it lives on one event loop, computes small batches right there and large ones on a thread of its own.
+
+Fairness: a large request takes part in each batch with what fits, then stands at the end of the queue again,
+so that small requests pass between its parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
+from typing import Protocol
+
+import numpy as np
+
+from inference.contract.errors import InputError
+from inference.contract.predictions import Predictions
+from inference.contract.schema import Rows
+from inference.errors import ModelError, OverloadedError
+from inference.logs import log
+
+
+class Model(Protocol):
+    """What a batch is given to."""
+
+    @property
+    def inline_rows(self) -> int:
+        """The largest batch that may be computed on the event loop."""
+
+    def predict(self, rows: Rows) -> Predictions:
+        """The answers; raises InputError when a row cannot be answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request in the queue: `taken` rows are in batches already, `answers` holds those that came back."""
+
+    rows: Rows
+    future: asyncio.Future[Predictions]
+    arrived: float
+    taken: int = 0
+    answers: list[Predictions] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Rows that are in no batch yet."""
+        return len(self.rows) - self.taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Rows start..stop of a job: its share of one batch."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of this part, with their histories."""
+        whole = self.job.rows
+        return whole if self.stop - self.start == len(whole) else cut(whole, self.start, self.stop)
+
+
+def cut(rows: Rows, start: int, stop: int) -> Rows:
+    """Rows start..stop (counted in emitted rows) with the history that they need, and nothing else."""
+    emit, begin = rows.emit[start:stop], rows.start[start:stop]
+    first, last = int(begin.min()), int(emit.max()) + 1
+    return Rows(rows.values[first:last], emit - first, begin - first)
+
+
+class Queue:
+    """Jobs in the order of their turn. `rows` counts those that wait."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self.rows = 0
+
+    def push(self, job: Job) -> None:
+        """Stand a job at the end."""
+        self._jobs.append(job)
+        self.rows += job.left
+
+    def age_s(self, now: float) -> float:
+        """How long the first job has been here; 0 when there is none."""
+        return now - self._jobs[0].arrived if self._jobs else 0.0
+
+    def take(self, max_rows: int) -> list[Part]:
+        """The next batch, of at most `max_rows` rows.
+
+        A job whose caller has given up is dropped. One that does not fit gives what fits and stands at the end of
+        the queue with the rest.
+        """
+        parts: list[Part] = []
+        room = max_rows
+        while self._jobs and room > 0:
+            job = self._jobs.popleft()
+            self.rows -= job.left
+            if job.future.done():
+                continue
+            stop = min(len(job.rows), job.taken + room)
+            parts.append(Part(job, job.taken, stop))
+            room -= stop - job.taken
+            job.taken = stop
+            if job.left:  # then there is no room left, and the loop ends
+                self.push(job)
+        return parts
+
+
+def hold_s(*, rows: int, max_rows: int, arriving: int, age_s: float, max_wait_s: float) -> float:
+    """How long to hold the next batch back, in seconds; 0 sends it off.
+
+    Waiting pays only while other requests are known to be on the way (their bodies are being read): with an idle
+    queue a request is never held back.
+    """
+    if rows >= max_rows or arriving == 0:
+        return 0.0
+    return max(0.0, max_wait_s - age_s)
+
+
+class Batcher:
+    """Merges the rows that are submitted into batches; one at a time is computed.
+
+    `on_failure` is called on the loop with what a model raised that was not the caller's fault.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        max_batch_rows: int,
+        max_wait_s: float,
+        max_queue_rows: int,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._model = model
+        self._max_batch_rows = max_batch_rows
+        self._max_wait_s = max_wait_s
+        self._max_queue_rows = max_queue_rows
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._queue = Queue()
+        self._busy = False  # a batch is computed, or about to be
+        self._timer: asyncio.TimerHandle | None = None
+        self._arriving = 0
+        self._epoch = 0
+
+    def announce(self) -> int:
+        """Say that a request is on the way; hand the number that comes back to `arrived`."""
+        self._arriving += 1
+        return self._epoch
+
+    def arrived(self, epoch: int) -> None:
+        """The request that was announced has come, or will not come."""
+        if epoch == self._epoch:  # else it was given up waiting for: a slow sender holds others back once at most
+            self._arriving -= 1
+            if self._timer is not None and self._arriving == 0:
+                self._send()
+
+    def submit(self, rows: Rows) -> asyncio.Future[Predictions]:
+        """The answers to come, in the order of the rows; cancelling the future takes the rows off the queue.
+
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        count = len(rows)
+        waiting = self._queue.rows
+        if waiting and waiting + count > self._max_queue_rows:
+            raise OverloadedError(f"{waiting} rows are waiting, the queue holds {self._max_queue_rows}")
+        future: asyncio.Future[Predictions] = self._loop.create_future()
+        self._queue.push(Job(rows, future, self._loop.time()))
+        if not self._busy:
+            self._plan()
+        return future
+
+    def close(self) -> None:
+        """Give the thread back; nothing may be submitted any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _plan(self) -> None:
+        """Send the next batch off at the end of this turn of the loop, or set the timer for it."""
+        if self._timer is not None:
+            if self._queue.rows >= self._max_batch_rows:
+                self._send()
+            return
+        hold = hold_s(
+            rows=self._queue.rows,
+            max_rows=self._max_batch_rows,
+            arriving=self._arriving,
+            age_s=self._queue.age_s(self._loop.time()),
+            max_wait_s=self._max_wait_s,
+        )
+        if hold == 0.0:
+            self._send()
+        else:
+            self._timer = self._loop.call_later(hold, self._give_up_waiting)
+
+    def _give_up_waiting(self) -> None:
+        self._epoch += 1
+        self._arriving = 0
+        self._send()
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._busy = True
+        self._loop.call_soon(self._run)  # at the end of this turn: what else became ready in it comes along
+
+    def _run(self) -> None:
+        parts = self._queue.take(self._max_batch_rows)
+        if sum(part.stop - part.start for part in parts) <= self._model.inline_rows:
+            self._settle(parts, self._compute(parts) if parts else [])
+        else:
+            work = self._loop.run_in_executor(self._thread, self._compute, parts)
+            work.add_done_callback(lambda done: self._settle(parts, done.result()))
+
+    def _compute(self, parts: Sequence[Part]) -> Sequence[Predictions | Exception]:
+        """One outcome a part. A row that cannot be answered fails its own request alone."""
+        try:
+            together = self._model.predict(Rows.concat([part.rows for part in parts]))
+        except InputError as error:
+            if len(parts) == 1:
+                return [_shifted(error, parts[0].start)]
+            return [self._compute([part])[0] for part in parts]
+        except Exception as error:  # noqa: BLE001  # whatever a model raises: a 500 for its callers, the server stays up
+            log.exception("the model failed", extra={"rows": sum(part.stop - part.start for part in parts)})
+            self._loop.call_soon_threadsafe(self._on_failure, error)
+            return [ModelError("the model failed on these rows") for _ in parts]
+        if len(parts) == 1:
+            return [together]
+        ends = list(accumulate(part.stop - part.start for part in parts))
+        return [together.part(start, stop) for start, stop in pairwise([0, *ends])]
+
+    def _settle(self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception]) -> None:
+        for part, outcome in zip(parts, outcomes, strict=True):
+            job = part.job
+            if job.future.done():  # its caller gave up, or an earlier part failed
+                continue
+            if isinstance(outcome, Exception):
+                job.future.set_exception(outcome)
+            elif job.left:
+                job.answers.append(outcome)
+            else:
+                job.future.set_result(joined([*job.answers, outcome]) if job.answers else outcome)
+        self._busy = False
+        if self._queue.rows:
+            self._plan()
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The answers of several batches as one."""
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Predictions(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate(probabilities) if probabilities else None,
+        list(chain.from_iterable(labels)) if labels else None,
+    )
+
+
+def _shifted(error: InputError, by: int) -> InputError:
+    """The error with its row counted in the whole request."""
+    if error.row is None or by == 0:
+        return error
+    problem = str(error).partition(f"row {error.row}")[2].partition(": ")[2]
+    return InputError(problem, row=error.row + by, column=error.column)

@@ -1,0 +1,148 @@
+"""Every way in which serving fails: its HTTP status, its remedy, and the one function that turns it into an answer.
+
+A start that fails raises `StartError` (one line on stderr, exit code 1); a request that fails raises one of the
+others, or the contract's `InputError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from inference.contract.errors import ContractError, InputError, UnsupportedContentTypeError
+
+Headers = list[tuple[str, str]]
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line that names the value and the remedy."""
+
+
+class ServingError(Exception):
+    """A request cannot be answered. Subclasses say with which status, and what the caller can do."""
+
+    status: ClassVar[int] = 500
+    remedy: ClassVar[str | None] = None
+    retry_after_s: ClassVar[int | None] = None
+
+
+class NotFoundError(ServingError):
+    """No such path."""
+
+    status = 404
+    remedy = "GET /ping or POST /invocations"
+
+
+class MethodNotAllowedError(ServingError):
+    """The path exists, but not for this method."""
+
+    status = 405
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        self.allowed = allowed
+        super().__init__(f"{method} {path} is not allowed: use {allowed}")
+
+
+class NotAcceptableError(ServingError):
+    """The caller accepts no type that is spoken here."""
+
+    status = 406
+    remedy = "leave the Accept header out to be answered in the type of the request"
+
+
+class SlowRequestError(ServingError):
+    """The body did not arrive before the deadline."""
+
+    status = 408
+    remedy = "send the whole body at once"
+
+
+class PayloadTooLargeError(ServingError):
+    """The body is larger than SAGEMAKER_MAX_PAYLOAD_IN_MB."""
+
+    status = 413
+    remedy = "send fewer rows a request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
+
+
+class UnsupportedMediaTypeError(ServingError):
+    """The body is of a type that is not spoken here."""
+
+    status = 415
+    remedy = "set the Content-Type header"
+
+
+class ModelError(ServingError):
+    """The model failed on rows that it should have answered."""
+
+    status = 500
+    remedy = "see the server's log; GET /ping says whether the model still gives its golden answers"
+
+
+class OverloadedError(ServingError):
+    """The queue is full."""
+
+    status = 503
+    remedy = "retry after the time in Retry-After, or add instances"
+    retry_after_s = 1
+
+
+class NotReadyError(ServingError):
+    """The model is not, or no longer, fit to answer."""
+
+    status = 503
+    remedy = "wait until GET /ping answers 200"
+    retry_after_s = 1
+
+
+class StoppingError(ServingError):
+    """The server was told to stop and its time to drain is over."""
+
+    status = 503
+    remedy = "send the request to another instance"
+    retry_after_s = 1
+
+
+class DeadlineError(ServingError):
+    """The answer was not there before the deadline."""
+
+    status = 504
+    remedy = "send fewer rows a request, or raise SAGEMAKER_MODEL_SERVER_TIMEOUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as it goes over the wire: status, headers and a JSON body, and its text for the log."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    text: str
+
+
+def problem(error: Exception) -> Problem:
+    """The answer for an error; what is not an error of ours is a 500 that gives nothing away."""
+    text = str(error)
+    content: dict[str, Any] = {}
+    remedy: str | None = ModelError.remedy
+    headers: Headers = [("content-type", "application/json")]
+    match error:
+        case UnsupportedContentTypeError():
+            status, remedy = UnsupportedMediaTypeError.status, UnsupportedMediaTypeError.remedy
+        case InputError():
+            status, remedy = 400, None
+            content = {"row": error.row, "column": error.column}
+        case ServingError():
+            status, remedy = error.status, error.remedy
+            if error.retry_after_s is not None:
+                headers.append(("retry-after", str(error.retry_after_s)))
+            if isinstance(error, MethodNotAllowedError):
+                headers.append(("allow", error.allowed))
+        case ContractError():
+            status = ModelError.status
+        case _:
+            status, text = 500, "the server failed on this request"
+    content = {"error": text, "remedy": remedy} | content
+    body = orjson.dumps({name: value for name, value in content.items() if value is not None})
+    return Problem(status, headers, body, str(error) or type(error).__name__)

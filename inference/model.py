@@ -1,0 +1,97 @@
+"""A model that is ready to be asked: read, checked, and given a predictor."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference import predictors
+from inference.contract.artifact import MANIFEST, Artifact, load_directory, replay, sha256, unpack
+from inference.contract.errors import ArtifactError, InputError
+from inference.contract.predictions import Predictions
+from inference.contract.records import RecordReader
+from inference.contract.schema import Rows
+from inference.predictors import Predictor
+from inference.settings import Settings
+
+VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """An artifact, the reader of its rows, and what computes.
+
+    `version` is the first 12 hex digits of the artifact's sha256.
+    """
+
+    version: str
+    artifact: Artifact
+    reader: RecordReader
+    predictor: Predictor
+
+    @property
+    def inline_rows(self) -> int:
+        """The largest batch that may be computed on the event loop."""
+        return self.predictor.inline_rows
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Transform, predict, read the outputs.
+
+        Raises:
+            InputError: a row lacks the history that it needs, or its values overflow float32 in the model.
+        """
+        transform = self.artifact.manifest.transform
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below, with its row
+            features = transform.apply(rows).matrix
+            if not np.isfinite(features).all():
+                row, column = (int(index) for index in np.argwhere(~np.isfinite(features))[0])
+                raise InputError(f"feature {transform.feature_names[column]!r} is too large for the model", row=row)
+            outputs = self.predictor(features)
+        if not np.isfinite(outputs).all():  # the weights are finite, so it is the row's doing
+            row = int(np.argwhere(~np.isfinite(outputs))[0][0])
+            raise InputError("is so far from the training data that the network's numbers overflow", row=row)
+        return Predictions.of(transform, outputs)
+
+    def verify(self) -> None:
+        """Replay the golden rows. Raises ArtifactError when an answer differs: such a model must not serve."""
+        replay(self.artifact, self.predictor)
+
+
+def load(path: Path, settings: Settings) -> Model:
+    """Read and check the model at `path`: a model.tar.gz, or a directory that holds an unpacked one.
+
+    The golden rows are not replayed yet: `Model.verify` does that.
+
+    Raises:
+        ArtifactError: nothing is there, it is damaged or hostile, or not the one that SAGESTAGE_MODEL_SHA256 names.
+        StartError: the predictor that the settings ask for is not to be had here.
+    """
+    if path.is_dir():
+        artifact = load_directory(path)
+        digest = settings.model_sha256 or hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    elif path.is_file():
+        digest = sha256(path)
+        if settings.model_sha256 not in (None, digest):
+            raise ArtifactError(
+                f"{path} has sha256 {digest}, SAGESTAGE_MODEL_SHA256 says {settings.model_sha256}: "
+                "give the archive that was meant, or unset the variable"
+            )
+        with tempfile.TemporaryDirectory(prefix="sagestage-model-") as directory:
+            unpack(path, Path(directory))
+            artifact = load_directory(Path(directory))
+    else:
+        raise ArtifactError(f"{path}: no model there: give a model.tar.gz or its unpacked directory with --model")
+    manifest = artifact.manifest
+    predictor = predictors.choose(
+        manifest.network,
+        artifact.weights,
+        kind=settings.predictor,
+        device=settings.device,
+        autocast=settings.autocast,
+        threads=settings.threads,
+    )
+    return Model(digest[:VERSION_DIGITS], artifact, RecordReader(manifest.transform), predictor)

@@ -1,0 +1,79 @@
+"""What computes a network's raw outputs: one protocol, several ways to do it.
+
+`choose` picks by the settings. Importing this package imports no engine: an engine is imported when it is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from inference.contract.network import NetworkSpec, Single
+from inference.errors import StartError
+
+Kind = Literal["auto", "numpy", "torch"]
+Device = Literal["auto", "cpu", "cuda"]
+Autocast = Literal["none", "bf16", "fp16"]
+
+INLINE_FLOPS = 4_000_000
+"""What takes well under a millisecond on one core: such a batch is computed on the event loop itself, since handing
+it to a thread and back costs more than it saves."""
+
+
+class Predictor(Protocol):
+    """Maps features, float32 of shape (rows, inputs), to raw outputs, float32 of shape (rows, outputs).
+
+    Attributes:
+        name: what computes, for logs: `numpy`, `torch cpu`, …
+        inline_rows: the largest batch that may be computed on the event loop; larger ones go to a thread.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  # see the class
+
+    @property
+    def inline_rows(self) -> int: ...  # noqa: D102  # see the class
+
+    def __call__(self, features: Single) -> Single: ...  # noqa: D102  # see the class
+
+
+def inline_rows(spec: NetworkSpec) -> int:
+    """How many rows of this network are computed in well under a millisecond by one core."""
+    weights = sum(shape[0] * shape[1] for shape in spec.shapes.values() if len(shape) == 2)
+    return max(1, INLINE_FLOPS // (2 * weights))
+
+
+def choose(
+    spec: NetworkSpec,
+    weights: Mapping[str, Single],
+    *,
+    kind: Kind = "auto",
+    device: Device = "auto",
+    autocast: Autocast = "none",
+    threads: int = 1,
+) -> Predictor:
+    """The predictor that the settings ask for; `auto` takes torch where there is a GPU and numpy elsewhere.
+
+    Raises:
+        StartError: torch is asked for and not installed, CUDA is asked for and not there, or autocast without torch.
+    """
+    wants_gpu = device == "cuda" or (device == "auto" and gpu_present())
+    if kind == "torch" or (kind == "auto" and (wants_gpu or autocast != "none")):
+        try:
+            from inference.predictors import torch  # noqa: PLC0415  # takes 2 s: only where it is used
+        except ImportError:
+            if kind == "torch" or device == "cuda" or autocast != "none":
+                raise StartError("predictor 'torch' needs torch: install sagestage[torch], or take numpy") from None
+        else:
+            return torch.load(spec, weights, device=device, autocast=autocast, threads=threads)
+    if device == "cuda" or autocast != "none":
+        raise StartError("predictor 'numpy' computes in float32 on CPUs: take torch for a GPU or autocast")
+    from inference.predictors.numpy import NumpyPredictor  # noqa: PLC0415  # like the others: only where it is used
+
+    return NumpyPredictor(spec, weights)
+
+
+def gpu_present(devices: Path = Path("/dev")) -> bool:
+    """Whether the machine shows an NVIDIA GPU; asks the file system, since asking torch takes 2 s."""
+    return any(devices.glob("nvidia[0-9]*"))

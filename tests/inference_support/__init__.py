@@ -1,0 +1,1 @@
+"""Small models and real server processes for tests: `from tests.inference_support import artifacts, servers`."""
