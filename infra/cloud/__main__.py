@@ -36,6 +36,7 @@ from infra.cloud.runtime import Runtime
 
 _LOCK_TIMEOUT_S = 2.0  # `status` holds the lock for microseconds
 _BACKLOG = 1024
+_SHUTDOWN_S = 2.0  # for requests that are being answered
 
 # moto's own botocore clients must not look for a user's.
 _DUMMY_CREDENTIALS = {
@@ -92,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
     lock_fd = lock.acquire(home / LOCK, _LOCK_TIMEOUT_S)
     if lock_fd is None:
         raise CloudError(f"a cloud already runs in {home}: stop it first")
+    (home / RECORD).unlink(missing_ok=True)  # a killed cloud's: its process id may be another's by now
     listener = _listen(arguments.host, arguments.port)
     options = Options(
         home=home,
@@ -155,9 +157,12 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     # Bodies pass as they came: a compressed object must not be stored unpacked.
-    runner = web.ServerRunner(web.Server(front.handle, access_log=None, auto_decompress=False))
+    runner = web.ServerRunner(
+        web.Server(front.handle, access_log=None, auto_decompress=False), shutdown_timeout=_SHUTDOWN_S
+    )
     await runner.setup()
-    await web.SockSite(runner, listener).start()
+    site = web.SockSite(runner, listener)
+    await site.start()
     flusher = asyncio.create_task(_flush(metrics, moto))
     try:
         _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
@@ -167,6 +172,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     finally:
         log.info("stopping")
         flusher.cancel()
+        await site.stop()
         await hosting.close()
         await runner.cleanup()
         moto.close()

@@ -151,7 +151,7 @@ class Api:
         if endpoint.fleet is not None:
             resolved = seconds(endpoint.fleet.started)
             answer["ProductionVariants"] = [_summary(v, resolved) for v in endpoint.fleet.variants.values()]
-            capture = endpoint.fleet.config.request.get("DataCaptureConfig")
+            capture = endpoint.fleet.capture_config
             if capture is not None:
                 answer["DataCaptureConfig"] = _capture_summary(capture)
         return answer
@@ -219,7 +219,7 @@ def _retained(endpoint: Endpoint, params: Params) -> dict[str, Any]:
         if "DesiredWeight" not in excluded:
             kept[name]["InitialVariantWeight"] = variant.weight
     if "DataCaptureConfig" not in excluded:
-        kept[""] = endpoint.fleet.config.request.get("DataCaptureConfig")
+        kept[""] = endpoint.fleet.capture_config
     return kept
 
 

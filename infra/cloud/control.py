@@ -22,6 +22,7 @@ from infra.cloud.guard import require_loopback
 from infra.cloud.options import DEFAULT_MAX_INSTANCES, DEFAULT_REGION, DEFAULT_SERVE_IMAGE
 
 RECORD, LOCK, LOG = "cloud.json", "cloud.lock", "cloud.log"
+_START_LOCK = "start.lock"
 _STOP_GRACE_S = 20.0
 _KILL_GRACE_S = 15.0
 _LOG_LINES = 5
@@ -87,7 +88,11 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     require_loopback(host)
     _require_sensible(port, max_instances)
     home = home.resolve()
-    with lock.held(home / "start.lock", timeout_s) as mine:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CloudError(f"cannot use {home} for the cloud's files: {error.strerror}") from error
+    with lock.held(home / _START_LOCK, timeout_s) as mine:
         if not mine:
             raise CloudError(f"another start in {home} is still under way after {timeout_s:g} s: wait for it")
         running = status(home)
@@ -114,6 +119,15 @@ def stop(home: Path) -> bool:
         CloudError: it could not be ended.
     """
     home = home.resolve()
+    if not home.exists():
+        return False
+    with lock.held(home / _START_LOCK, _STOP_GRACE_S) as mine:
+        if not mine:
+            raise CloudError(f"a start in {home} is under way: wait for it, then stop")
+        return _stop(home)
+
+
+def _stop(home: Path) -> bool:
     running = status(home)
     if running is not None:
         for number, grace_s in ((signal.SIGTERM, _STOP_GRACE_S), (signal.SIGKILL, _KILL_GRACE_S)):

@@ -18,35 +18,48 @@ class Groups:
     """
 
     def __init__(self, keep: tuple[int, ...] = ()) -> None:
-        self._watchdog = subprocess.Popen(  # noqa: S603 - our own script, by this interpreter
-            [sys.executable, "-I", "-S", str(_WATCHDOG)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=keep,
-            start_new_session=True,
-            text=True,
-            bufsize=1,
-        )
+        self._keep = keep
+        self._alive: set[int] = set()
+        self._watchdog = self._watch()
 
     def add(self, group: int) -> None:
         """Guard a process group."""
+        self._alive.add(group)
         self._tell(f"+{group}\n")
 
     def end(self, group: int) -> None:
         """SIGKILL whatever is left of a group, and forget it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
+        self._alive.discard(group)
         self._tell(f"-{group}\n")
 
     def close(self) -> None:
         """Let the watchdog end what is left, and wait for it."""
-        if self._watchdog.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._watchdog.stdin.close()
-        self._watchdog.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._watchdog.communicate()
+
+    def _watch(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own script, by this interpreter
+            [sys.executable, "-I", "-S", str(_WATCHDOG)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            pass_fds=self._keep,
+            start_new_session=True,
+        )
 
     def _tell(self, line: str) -> None:
-        if self._watchdog.stdin is None:  # pragma: no cover - it was made with a pipe
-            raise RuntimeError("the watchdog has no standard input")
-        self._watchdog.stdin.write(line)
-        self._watchdog.stdin.flush()
+        try:
+            os.write(_input(self._watchdog), line.encode())
+        except BrokenPipeError:  # someone killed it: the next one learns all that it knew
+            self._watchdog.communicate()
+            self._watchdog = self._watch()
+            known = "".join(f"+{group}\n" for group in self._alive)
+            os.write(_input(self._watchdog), known.encode())
+
+
+def _input(process: subprocess.Popen[bytes]) -> int:
+    if process.stdin is None:
+        raise ValueError("started without a pipe")
+    return process.stdin.fileno()

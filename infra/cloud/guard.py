@@ -1,5 +1,6 @@
 """What keeps the cloud on this machine: who may call it, and whom it may call."""
 
+import functools
 import ipaddress
 import sys
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from infra.cloud.errors import CloudError
 
 
+@functools.lru_cache(maxsize=1024)  # asked for every request, of a handful of names
 def is_loopback(host: str) -> bool:
     """Whether a host name or address, without its port, can only mean this machine.
 

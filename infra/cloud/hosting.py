@@ -163,10 +163,11 @@ class Hosting:
             await asyncio.gather(*(variant.fleet.stop(drain=False, grace_s=0) for variant in variants.values()))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise _cause(error) from error
-        capture = CaptureConfig.parse(keep.get("", config.request.get("DataCaptureConfig")))
+        declared_capture = keep.get("", config.request.get("DataCaptureConfig"))
+        capture = CaptureConfig.parse(declared_capture)
         seed = random.Random(f"{self.options.seed}/{endpoint.name}" if self.options.seed is not None else None)  # noqa: S311 - as above
         writer = Capture(capture, endpoint.name, self._moto.write_object, seed) if capture else None
-        return Fleet(config, variants, writer)
+        return Fleet(config, variants, folder, declared_capture, writer)
 
     async def _prepare(self, endpoint: Endpoint, folder: Path, declared: Mapping[str, Any]) -> Variant:
         """The variant with its model unpacked, no instance started."""
@@ -178,7 +179,7 @@ class Hosting:
         container = self._moto.container(endpoint.region, declared["ModelName"])
         if not fnmatch.fnmatchcase(container.image, self.options.serve_image):
             raise InstanceError(
-                f"image {container.image} is not sagestage's: needs Docker"
+                f"image {container.image or '(none)'} is not sagestage's: needs Docker"
                 f" (this cloud starts only images that match {self.options.serve_image})"
             )
         base_dir = folder / name
@@ -200,6 +201,7 @@ class Hosting:
         await asyncio.gather(*(v.fleet.stop(drain=drain, **grace) for v in fleet.variants.values()))
         if fleet.capture is not None:
             await fleet.capture.close()
+        await asyncio.to_thread(shutil.rmtree, fleet.folder, ignore_errors=True)
 
     def _retire(self, work: Awaitable[None]) -> None:
         """Do it beside what follows; an update is over when the new fleet answers."""

@@ -14,11 +14,10 @@ import aiohttp
 
 from infra.cloud.errors import InstanceError
 from infra.cloud.groups import Groups
-from infra.cloud.options import Options
+from infra.cloud.options import INVOCATION_TIMEOUT_S, Options
 
 PING_TIMEOUT_S = 2.0  # GET /ping is answered within 2 s (SageMaker developer guide)
 TERMINATION_GRACE_S = 30.0  # SIGKILL comes 30 s after SIGTERM (likewise)
-INVOCATION_TIMEOUT_S = 60.0  # InvokeEndpoint's limit
 FAILURE_REASON_LENGTH = 1024  # botocore: FailureReason max
 _FIRST_PING_S, _SLOWEST_PING_S = 0.02, 0.5
 _TAIL_LINES, _TAIL_BYTES = 12, 4096
@@ -45,7 +44,14 @@ class InstanceSpec:
 class Instance:
     """A running process, healthy once `wait_healthy` has returned. `outstanding` counts its open requests."""
 
-    def __init__(self, spec: InstanceSpec, port: int, process: asyncio.subprocess.Process, groups: Groups) -> None:
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        port: int,
+        process: asyncio.subprocess.Process,
+        groups: Groups,
+        timeout_s: float = INVOCATION_TIMEOUT_S,
+    ) -> None:
         self.spec = spec
         self.port = port
         self.outstanding = 0
@@ -58,7 +64,7 @@ class Instance:
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=INVOCATION_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
         )
@@ -167,7 +173,7 @@ class Launcher:
         except OSError as error:
             raise InstanceError(f"cannot start {self._options.serve_command[0]}: {error}") from error
         self._groups.add(process.pid)
-        instance = Instance(spec, port, process, self._groups)
+        instance = Instance(spec, port, process, self._groups, self._options.invocation_timeout_s)
         try:
             await instance.wait_healthy()
         except BaseException:

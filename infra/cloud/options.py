@@ -8,6 +8,7 @@ DEFAULT_PORT = 4577
 DEFAULT_REGION = "us-east-1"
 DEFAULT_SERVE_IMAGE = "*sagestage-inference*"
 DEFAULT_MAX_INSTANCES = 2
+INVOCATION_TIMEOUT_S = 60.0  # InvokeEndpoint's limit
 SERVE_COMMAND = (sys.executable, "-m", "inference", "serve")
 
 
@@ -23,6 +24,7 @@ class Options:
         serve_image: a pattern (fnmatch); models whose image matches are run by `serve_command`.
         serve_command: what runs an instance; the container contract is in its environment.
         max_instances: the most processes that one variant gets, whatever its instance count says.
+        invocation_timeout_s: seconds that a container has for an answer.
         seed: makes variant choice and capture sampling repeatable; None draws a fresh one.
     """
 
@@ -34,6 +36,7 @@ class Options:
     serve_command: tuple[str, ...] = field(default=SERVE_COMMAND)
     max_instances: int = DEFAULT_MAX_INSTANCES
     seed: int | None = None
+    invocation_timeout_s: float = INVOCATION_TIMEOUT_S
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from infra.cloud.capture import Capture, now
@@ -58,6 +59,8 @@ class Fleet:
 
     config: Config
     variants: dict[str, Variant]
+    folder: Path
+    capture_config: Mapping[str, Any] | None
     capture: Capture | None
     started: datetime = field(default_factory=now)
 
