@@ -1,0 +1,79 @@
+"""Application Auto Scaling: scalable targets and their policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.provider.errors import ProviderError
+from infra.provider.naming import AutoName
+from infra.provider.tagging import Tagging
+from infra.provider.types import Prop, ResourceType, props
+from infra.provider.values import Properties
+
+_KEY = ("serviceNamespace", "resourceId", "scalableDimension")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingType(ResourceType):
+    """The id is one part of the key; what is imported is named by all parts, as in the real provider."""
+
+    id_property: str
+
+    def identify(self, inputs: Properties) -> str:
+        """The id: the resource's own name, not unique by itself."""
+        return str(inputs[self.id_property])
+
+    def key_values(self, resource_id: str, state: Properties) -> Properties:
+        """The key from the state, or from `<namespace>/<resource id>/<dimension>[/<policy>]`."""
+        if all(isinstance(state.get(name), str) for name in self.key):
+            return {name: state[name] for name in self.key}
+        parts = resource_id.split("/")
+        tail = len(self.key) - 2
+        if len(parts) < len(self.key):
+            raise ProviderError(f"{self.pulumi_type}: the id {resource_id!r} must have the parts {'/'.join(self.key)}")
+        values = [parts[0], "/".join(parts[1:-tail]), *parts[-tail:]]
+        return dict(zip(self.key, values, strict=True))
+
+
+TARGET = ScalingType(
+    pulumi_type="aws:appautoscaling/target:Target",
+    service="application-autoscaling",
+    create="RegisterScalableTarget",
+    read="DescribeScalableTargets",
+    update="RegisterScalableTarget",
+    delete="DeregisterScalableTarget",
+    key=_KEY,
+    id_property="resourceId",
+    key_members={"resourceId": "ResourceId ResourceIds[]"},
+    found="ScalableTargets.0",
+    outputs={"arn": "ScalableTargetARN"},
+    tagging=Tagging(add="TagResource", remove="UntagResource", list="ListTagsForResource", target="ResourceARN"),
+    props=props(
+        "resourceId!* scalableDimension!* serviceNamespace!* maxCapacity* minCapacity*",
+        roleArn=Prop(member="RoleARN", computed=True),
+        suspendedState=Prop(computed=True),
+    ),
+)
+
+POLICY = ScalingType(
+    pulumi_type="aws:appautoscaling/policy:Policy",
+    service="application-autoscaling",
+    create="PutScalingPolicy",
+    read="DescribeScalingPolicies",
+    update="PutScalingPolicy",
+    delete="DeleteScalingPolicy",
+    key=(*_KEY, "name"),
+    id_property="name",
+    key_members={"name": "PolicyName PolicyNames[]"},
+    found="ScalingPolicies.0",
+    name=AutoName(limit=256),
+    outputs={"arn": "PolicyARN"},
+    props=props(
+        "resourceId!* scalableDimension!* serviceNamespace!* stepScalingPolicyConfiguration "
+        "targetTrackingScalingPolicyConfiguration predictiveScalingPolicyConfiguration",
+        name=Prop(member="PolicyName", replaces=True),
+        policyType=Prop(default="StepScaling"),
+    ),
+)
+
+TYPES = (TARGET, POLICY)

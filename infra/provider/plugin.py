@@ -1,0 +1,81 @@
+"""Serving the provider to the real engine: the plugin `pulumi-resource-aws`."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # grpcio publishes no types
+from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import provider_pb2_grpc
+
+from infra.provider.errors import ProviderError
+from infra.provider.provider import AwsProvider
+
+PLUGIN_NAME = "pulumi-resource-aws"
+_ANSWERING = ("CheckConfig", "Configure", "Invoke", "Check", "Diff", "Create", "Read", "Update", "Delete")
+
+
+def install_plugin(directory: Path) -> Path:
+    """Write the executable that starts this provider into the directory; the answer is its path.
+
+    It runs the interpreter that runs now, from the folder that this package was imported from.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    source = Path(__file__).resolve().parents[2]
+    script = (
+        "#!/bin/sh\n"
+        "# Made by sagestage: the stand-in for Pulumi's AWS provider. It reaches this machine only.\n"
+        f"PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
+        "export PYTHONPATH\n"
+        f'exec {shlex.quote(sys.executable)} -m infra.provider "$@"\n'
+    )
+    path = directory / PLUGIN_NAME
+    if not path.exists() or path.read_text() != script:
+        path.write_text(script)
+    path.chmod(0o755)
+    return path
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve the provider on a free port of loopback until the engine ends it; the port is the first line printed."""
+    asyncio.run(_serve(arguments))
+
+
+async def _serve(arguments: list[str]) -> None:
+    server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
+    provider = AwsProvider()
+    engine = next((each for each in arguments if not each.startswith("-")), "")
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
+        Servicer(arguments, provider.version, provider, engine), server
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)  # noqa: T201 - the engine reads it
+    await server.wait_for_termination()
+
+
+class Servicer(ProviderServicer):
+    """Pulumi's servicer, whose errors are one line for the user where they are ours."""
+
+
+def _plainly(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def answer(self: Servicer, request: Any, context: Any) -> Any:
+        try:
+            return await method(self, request, context)
+        except Exception as error:
+            cause = error.__context__  # Pulumi's wrapper raises a new exception with the traceback in its text
+            if isinstance(cause, ProviderError):
+                await context.abort(grpc.StatusCode.UNKNOWN, str(cause))
+            raise
+
+    return answer
+
+
+for _name in _ANSWERING:
+    setattr(Servicer, _name, _plainly(getattr(ProviderServicer, _name)))
