@@ -1,0 +1,25 @@
+"""The embedded Pulumi engine: runs an unmodified Pulumi program in this process, with providers called directly."""
+
+from infra.engine.engine import Engine
+from infra.engine.errors import EngineError
+from infra.engine.planner import Op
+from infra.engine.plugins import ProviderFactory
+from infra.engine.result import Change, Diagnostic, Event, Result, Step, StepDone, StepFailed, StepStarted
+from infra.engine.values import UNKNOWN, Secret
+
+__all__ = [
+    "UNKNOWN",
+    "Change",
+    "Diagnostic",
+    "Engine",
+    "EngineError",
+    "Event",
+    "Op",
+    "ProviderFactory",
+    "Result",
+    "Secret",
+    "Step",
+    "StepDone",
+    "StepFailed",
+    "StepStarted",
+]

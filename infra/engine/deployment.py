@@ -1,0 +1,266 @@
+"""An update under way: what the program registers, one resource after the other, becomes steps that are carried out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from infra.engine import paths, planner, urns
+from infra.engine.errors import EngineError, ProviderFailure, unsupported
+from infra.engine.planner import Decision, Diff, Goal, Op
+from infra.engine.plugins import Plugin
+from infra.engine.state import Resource
+from infra.engine.steps import Skipped, Steps
+from infra.engine.values import Properties, Secret, plain
+
+SEED_BYTES = 32  # as the real engine's
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the program learns of a resource. An empty id is unknown; `failed` makes all outputs unknown."""
+
+    urn: str
+    id: str = ""
+    outputs: Properties | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One registered resource, decided on."""
+
+    goal: Goal
+    decision: Decision
+    inputs: Properties
+    plugin: Plugin | None
+    old: Resource | None
+    index: int | None
+    first: tuple[int, ...] = ()
+    """Old resources to delete before, the resource's own last."""
+
+
+class Deployment:
+    """Decides on each registered resource in turn, as the real engine does, and carries the steps out in parallel."""
+
+    def __init__(self, steps: Steps, stack: str, project: str, config: Mapping[str, Properties]) -> None:
+        self.stack, self.project = stack, project
+        self._steps, self._config = steps, config
+        self._planning = threading.RLock()
+        self._seen: set[str] = set()
+        self._aliased: dict[str, str] = {}
+        self._deleted: set[str] = set()
+        """URNs deleted before their replacement in this run."""
+        self._live = {r.urn: i for i, r in steps.journal.left().items() if not r.delete}
+        self._defaults: dict[tuple[str, str], str] = {}
+
+    def register(self, goal: Goal) -> Answer:
+        """Brings one resource to the state that the program wants. Never raises: a failure is an answer, told at the end."""
+        try:
+            with self._planning:
+                plan = self._plan(goal)
+            done = self._carry_out(plan)
+        except Skipped:
+            return Answer(goal.urn, failed=True)
+        except (EngineError, ProviderFailure) as error:
+            self._steps.refuse(goal.urn, goal.type, str(error))
+            return Answer(goal.urn, failed=True)
+        # A component's outputs are the program's own affair; it registers them itself.
+        return Answer(done.urn, done.id, done.outputs if done.custom else {})
+
+    def register_outputs(self, urn: str, outputs: Properties) -> None:
+        """Records the outputs of a component, or of the stack. After a failure some are unknown: the old ones stay."""
+        if self._steps.failures:
+            return
+        journal = self._steps.journal
+        known = journal.new(urn)
+        if known is not None and known.outputs != outputs:
+            journal.settle(replace(known, outputs=outputs))
+            self._steps.save()
+
+    def default_provider(self, package: str, version: str) -> str:
+        """The reference of the provider of a resource that names none; made at the first need.
+
+        Raises:
+            EngineError, ProviderFailure: there is no such provider, or it refuses its configuration.
+        """
+        with self._planning:
+            known = self._defaults.get((package, version))
+            if known is None:
+                type_ = urns.PROVIDER_PREFIX + package
+                name = "default" + "".join(f"_{c}" for c in [urns.identifier(version)] if c)
+                inputs = dict(self._config.get(package, {}))
+                if version:
+                    inputs |= {"version": version, "__internal": {}}
+                goal = Goal(urns.make(self.stack, self.project, "", type_, name), type_, custom=True, inputs=inputs)
+                made = self._carry_out(self._plan(goal))
+                known = self._defaults[package, version] = self._steps.reference(made)
+            return known
+
+    def read(self, goal: Goal, identity: str) -> Answer:
+        """Looks at a resource that somebody else owns. Never raises, like `register`."""
+        try:
+            with self._planning:
+                self._steps.go_on()
+                if goal.urn in self._seen:
+                    raise EngineError(f"{urns.label(goal.urn)} is declared twice: give one of them another name")
+                self._seen.add(goal.urn)
+                index, old = self._find(goal)
+                if old is not None and not old.external:
+                    raise unsupported(f"{urns.label(goal.urn)}: only reading (get) a resource that the stack owns")
+                reference = goal.provider or self.default_provider(urns.package_of(goal.type), goal.version)
+                plugin = self._steps.plugin(reference)
+            wanted = replace(replace(goal, provider=reference).state(goal.inputs), id=identity)
+            found = self._steps.read(Op.READ, wanted, plugin, index)
+        except Skipped:
+            return Answer(goal.urn, failed=True)
+        except (EngineError, ProviderFailure) as error:
+            self._steps.refuse(goal.urn, goal.type, str(error), Op.READ)
+            return Answer(goal.urn, failed=True)
+        return Answer(found.urn, found.id, found.outputs)
+
+    def get_resource(self, urn: str) -> Properties:
+        """A resource of this stack by its URN, as `pulumi:pulumi:getResource` answers it.
+
+        Raises:
+            EngineError: the stack has none of that URN.
+        """
+        journal = self._steps.journal
+        known = journal.new(urn) or next((r for r in journal.left().values() if r.urn == urn), None)
+        if known is None:
+            raise EngineError(f"unknown resource {urn}")
+        return {"urn": urn, "id": known.id, "state": known.outputs}
+
+    def invoke_plugin(self, token: str, provider: str, version: str) -> Plugin:
+        """The provider that a function call goes to."""
+        reference = provider or self.default_provider(urns.package_of(token), version)
+        return self._steps.plugin(reference)
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, goal: Goal) -> _Plan:
+        self._steps.go_on()
+        if goal.urn in self._seen:
+            raise EngineError(f"{urns.label(goal.urn)} is declared twice ({goal.urn}): give one of them another name")
+        self._seen.add(goal.urn)
+        index, old = self._find(goal)
+        if urns.is_provider(goal.type):
+            return self._plan_provider(goal, index, old)
+        if not goal.custom:
+            diff = Diff() if old is None else planner.settle(Diff(), old.inputs, goal.inputs, ())
+            return _Plan(goal, planner.decide(old, goal, replace(diff, replaces=())), goal.inputs, None, old, index)
+        reference = goal.provider or self.default_provider(urns.package_of(goal.type), goal.version)
+        return self._plan_custom(replace(goal, provider=reference), self._steps.plugin(reference), index, old)
+
+    def _find(self, goal: Goal) -> tuple[int | None, Resource | None]:
+        earlier = urns.alias_urns(goal.urn, goal.parent, goal.aliases, self._aliased, self.stack, self.project)
+        for urn in (goal.urn, *earlier):
+            index = self._live.get(urn)
+            if index is None or (urn != goal.urn and urn in self._seen):
+                continue
+            del self._live[urn]
+            if urn != goal.urn:
+                self._aliased[goal.urn] = urn
+                self._steps.journal.alias(urn, goal.urn)
+            return index, replace(self._steps.journal.old(index), urn=goal.urn)
+        return None, None
+
+    def _plan_provider(self, goal: Goal, index: int | None, old: Resource | None) -> _Plan:
+        package = urns.package_of(goal.type)
+        plugin = self._steps.plugins.start(package)
+        given = {k: v for k, v in goal.inputs.items() if k != "__internal"}
+        checked = plugin.check_config(goal.urn, old.inputs if old else {}, given)
+        inputs = {**checked, **{k: v for k, v in goal.inputs.items() if k == "__internal"}}
+        diff = Diff(changes=False)
+        if old is not None and plain(old.inputs) != plain(inputs):
+            raw = plugin.diff_config(goal.urn, old.id, old.outputs, inputs)
+            diff = planner.settle(raw, old.inputs, inputs, goal.replace_on_changes)
+        return _Plan(goal, planner.decide(old, goal, diff), inputs, plugin, old, index)
+
+    def _plan_custom(self, goal: Goal, plugin: Plugin, index: int | None, old: Resource | None) -> _Plan:
+        seed = os.urandom(SEED_BYTES)
+        recreating = goal.urn in self._deleted or (old is not None and old.pending_replacement)
+        given = goal.inputs
+        if goal.import_id and not recreating and (old is None or old.external or old.id != goal.import_id):
+            if old is not None:
+                raise unsupported(f"{urns.label(goal.urn)}: `import` over a resource that is in the state")
+            return _Plan(goal, Decision(Op.IMPORT), given, plugin, None, None)
+        if old is None or recreating or old.external:
+            inputs = plugin.check(goal.urn, {}, given, seed)
+            return self._guarded(_Plan(goal, planner.decide(old, goal, Diff(), recreating=recreating), inputs, plugin, old, index))
+        for text in goal.ignore_changes:
+            given = paths.reset(given, old.inputs, paths.parse(text))
+        inputs = plugin.check(goal.urn, old.inputs, given, seed)
+        if planner.provider_changed(old.provider, goal.provider, self._aliased, urns.is_default_provider):
+            diff = Diff(changes=True, replaces=("provider",), changed=("provider",))
+        else:
+            diff = planner.settle(plugin.diff(old, inputs, goal.ignore_changes), old.inputs, inputs, goal.replace_on_changes)
+        plan = self._guarded(_Plan(goal, planner.decide(old, goal, diff), inputs, plugin, old, index))
+        if plan.decision.op is Op.REPLACE:
+            inputs = plugin.check(goal.urn, {}, given, seed)  # its automatic name is a new one
+            plan = replace(plan, inputs=inputs, first=self._first(old, index) if plan.decision.delete_first else ())
+        return plan
+
+    def _guarded(self, plan: _Plan) -> _Plan:
+        """Refuses to replace what the program protects or imports."""
+        if plan.decision.op is Op.REPLACE and plan.old is not None:
+            what, keys = urns.label(plan.goal.urn), ", ".join(plan.decision.diff.replaces)
+            if plan.goal.protect and plan.old.protect:
+                raise EngineError(
+                    f"{what} is protected and would be replaced (because of: {keys}); remove protect from the program, "
+                    "run up, then change it"
+                )
+            if plan.goal.import_id:
+                raise EngineError(f"{what} would be replaced (because of: {keys}); remove `import` from the program first")
+        return plan
+
+    def _first(self, old: Resource, index: int | None) -> tuple[int, ...]:
+        left = self._steps.journal.left()
+        by_urn = {r.urn: i for i, r in left.items() if not r.delete}
+        root = left[index] if index is not None else old
+
+        def would_replace(resource: Resource, inputs: Properties) -> bool:
+            return bool(self._steps.plugin(resource.provider).diff(resource, inputs, ()).replaces)
+
+        olds = [r for r in left.values() if not r.pending_replacement]
+        going = planner.cascade(olds, root, self._seen, would_replace)
+        for resource in going:
+            if resource.protect:
+                raise EngineError(
+                    f"{urns.label(resource.urn)} is protected and would be replaced together with "
+                    f"{urns.label(root.urn)}, which it needs; remove protect from it first"
+                )
+        self._deleted |= {r.urn for r in going}
+        found = [by_urn[r.urn] for r in reversed(going)]
+        return (*found, by_urn[root.urn])
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, plan: _Plan) -> Resource:
+        goal, op, steps = plan.goal, plan.decision.op, self._steps
+        new = goal.state(plan.inputs)
+        old = plan.old
+        if op is Op.IMPORT and plan.plugin is not None:
+            return steps.import_(goal, plan.plugin, os.urandom(SEED_BYTES))
+        if old is None:
+            return steps.create(Op.CREATE, new, plan.plugin)
+        if op is Op.SAME:
+            return steps.same(old, new, plan.plugin, plan.index)
+        if op is Op.UPDATE:
+            return steps.update(old, new, plan.plugin, plan.index, plan.decision.diff, goal.ignore_changes)
+        for index in plan.first:
+            steps.delete(index, Op.DELETE_REPLACED, replaced=True)
+        gone = bool(plan.first) or old.pending_replacement or old.external or goal.urn in self._deleted
+        return steps.replace(old, new, plan.plugin, plan.index, plan.decision.diff, gone=gone)
+
+
+def provider_config(values: Mapping[str, str], secret: Iterable[str]) -> dict[str, Properties]:
+    """Configuration by package, as the inputs of default providers."""
+    hidden = set(secret)
+    found: dict[str, Properties] = {}
+    for key, value in values.items():
+        package, _, name = key.partition(":")
+        found.setdefault(package, {})[name] = Secret(value) if key in hidden else value
+    return found

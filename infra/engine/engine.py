@@ -1,0 +1,188 @@
+"""Engine: preview, up, refresh and destroy of one stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infra.engine import program, recovery, refreshing, urns
+from infra.engine.deployment import Deployment, provider_config
+from infra.engine.errors import EngineError
+from infra.engine.journal import Journal
+from infra.engine.monitor import EngineLog, Monitor
+from infra.engine.plugins import Plugins, ProviderFactory
+from infra.engine.project import Config, Project, load_project, load_stack, resolve
+from infra.engine.result import OnEvent, Result
+from infra.engine.secrets import Crypter, passphrase
+from infra.engine.state import Resource, Snapshot
+from infra.engine.steps import Skipped, Steps
+from infra.engine.store import Store
+from infra.engine.values import Properties
+
+
+def _quiet(_: object) -> None:
+    """Takes an event and does nothing with it."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one operation works with."""
+
+    project: Project
+    config: Config
+    base: Snapshot
+    steps: Steps
+    packages: Mapping[str, Properties]
+
+
+class Engine:
+    """One stack of one project.
+
+    Args:
+        root: the project's folder, where Pulumi.yaml is.
+        stack: the stack's name; its configuration is Pulumi.<stack>.yaml.
+        providers: the provider of each package that the program uses ("aws": …), made anew for each operation.
+        home: where states and the local passphrase are kept; `root/.sagestage` when it is not given. The state of a
+            stack is `home/stacks/<project>/<stack>.json`, in the format of `pulumi stack export`.
+        parallel: how many steps run at a time.
+        on_event: is told what happens, one event at a time, from any thread.
+
+    Every method raises EngineError for whatever is wrong with the program, the configuration, the state or a resource;
+    what was done before is saved, and is in the error's `result`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        stack: str,
+        providers: Mapping[str, ProviderFactory],
+        home: Path | None = None,
+        parallel: int = 8,
+        on_event: OnEvent = _quiet,
+    ) -> None:
+        self._root, self._stack, self._providers = root.resolve(), stack, providers
+        self._home = home or self._root / ".sagestage"
+        self._parallel, self._on_event = parallel, on_event
+
+    def preview(self) -> Result:
+        """What `up` would do. Changes nothing, needs no lock."""
+        return self._operate("preview", self._update, preview=True)
+
+    def up(self) -> Result:
+        """Brings what is deployed to what the program declares."""
+        return self._operate("up", self._update)
+
+    def refresh(self) -> Result:
+        """Brings the state to what is deployed; changes nothing else, and does not run the program."""
+        return self._operate("refresh", lambda run: refreshing.refresh(run.steps, self._parallel))
+
+    def destroy(self) -> Result:
+        """Deletes everything that the stack owns; does not run the program."""
+        return self._operate("destroy", lambda run: run.steps.delete_left())
+
+    @property
+    def state_file(self) -> Path:
+        """Where this stack's state is; `pulumi stack import --file` reads it.
+
+        Raises:
+            EngineError: Pulumi.yaml is missing or wrong.
+        """
+        return self._home / "stacks" / load_project(self._root).name / f"{self._stack}.json"
+
+    def outputs(self) -> Properties:
+        """The stack's outputs after its last `up`; secret ones are `Secret`."""
+        project = load_project(self._root)
+        load_stack(project, self._stack)
+        store = Store(self.state_file)
+        return dict(store.load(Crypter(self._passphrase, store.salt())).outputs())
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _passphrase(self) -> str:
+        return passphrase(os.environ, self._home)
+
+    def _operate(self, operation: str, work: Callable[[_Run], Any], *, preview: bool = False) -> Result:
+        project = load_project(self._root)
+        file = load_stack(project, self._stack)
+        store = Store(self._home / "stacks" / project.name / f"{self._stack}.json")
+        lock: AbstractContextManager[None] = nullcontext() if preview else store.locked()
+        with lock, Plugins(self._providers, self._parallel) as plugins:
+            salt = store.salt() or file.salt
+            crypter = Crypter(self._passphrase, salt)
+            config = resolve(project, file, (crypter if salt == file.salt else Crypter(self._passphrase, file.salt)).decrypt)
+            packages = provider_config(config.values, config.secret_keys)
+            base = store.load(crypter)
+            journal = Journal(base, lambda s: store.save(s, crypter))
+            steps = Steps(
+                journal,
+                plugins,
+                self._on_event,
+                preview=preview,
+                parallel=self._parallel,
+                provider_inputs=lambda r: _current(r, packages),
+            )
+            if not preview and base.resources:
+                store.back_up()
+            recovery.recover(steps, base.pending)
+            error = self._attempt(work, _Run(project, config, base, steps, packages))
+            steps.save()
+            outputs = journal.snapshot().outputs()
+        result = Result(self._stack, operation, tuple(steps.done), outputs, tuple(steps.failures))
+        if steps.failures:
+            raise _failed(result)
+        if error is not None:
+            raise EngineError(str(error), result=result) from error.__cause__
+        return result
+
+    def _attempt(self, work: Callable[[_Run], Any], run: _Run) -> EngineError | None:
+        try:
+            work(run)
+        except Skipped:
+            return None  # the failure before it is told
+        except EngineError as error:
+            return error
+        except KeyboardInterrupt:
+            run.steps.stop()
+            return EngineError("interrupted; what was under way has ended and is saved: run the operation again")
+        return None
+
+    def _update(self, run: _Run) -> None:
+        deployment = Deployment(run.steps, self._stack, run.project.name, run.packages)
+        monitor = Monitor(deployment, run.steps, run.config, run.project.root, parallel=self._parallel)
+        program.run(
+            run.project,
+            self._stack,
+            run.config,
+            monitor,
+            EngineLog(run.steps),
+            preview=run.steps.preview,
+            parallel=self._parallel,
+        )
+        run.steps.go_on()
+        run.steps.delete_left()
+
+
+def _current(provider: Resource, packages: Mapping[str, Properties]) -> Properties:
+    """A provider's configuration: for a default provider, what the stack file says now (an address may have moved)."""
+    if not urns.is_default_provider(provider.urn):
+        return provider.inputs
+    now = packages.get(urns.package_of(provider.type))
+    kept = {k: v for k, v in provider.inputs.items() if k in ("version", "__internal")}
+    return {**now, **kept} if now else provider.inputs
+
+
+def _failed(result: Result) -> EngineError:
+    """One line for what went wrong first, and how much did not."""
+    first = result.failures[0]
+    others = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
+    done = len([s for s in result.steps if s.op.logical])
+    return EngineError(
+        f"{result.operation} failed: {first.step.op} of {urns.label(first.step.urn)}: {first.message}{others}; "
+        f"{done} steps before it are done and saved: correct it and run {result.operation} again",
+        result=result,
+    )
