@@ -31,7 +31,7 @@ class AwsError(ProviderError):
         self.service = service
         self.operation = operation
         self.code = code
-        self.detail = " ".join(detail.split())
+        self.detail = "this cloud cannot do it" if "<html" in detail.lower() else " ".join(detail.split())
         super().__init__(f"{service} {operation}: {code}: {self.detail}")
 
     @property
@@ -43,6 +43,11 @@ class AwsError(ProviderError):
             detail = self.detail.lower()
             return "could not find" in detail or "does not exist" in detail or "no scalable target" in detail
         return self.code == "404"
+
+    @property
+    def unimplemented(self) -> bool:
+        """Whether the embedded cloud lacks the operation: it then answers with a server error."""
+        return self.code in {"500", "501", "NotImplemented", "InternalFailure", "InternalError", "UnknownOperation"}
 
     @property
     def throttled(self) -> bool:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]  # grpcio publishes no types
+from pulumi.provider.experimental import provider as p
 from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from infra.provider.errors import ProviderError
+from infra.provider.errors import ConfigurationError, ProviderError
 from infra.provider.provider import AwsProvider
 
 PLUGIN_NAME = "pulumi-resource-aws"
@@ -49,7 +52,7 @@ def serve(arguments: list[str]) -> None:
 
 async def _serve(arguments: list[str]) -> None:
     server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
-    provider = AwsProvider()
+    provider = GuardedProvider()
     engine = next((each for each in arguments if not each.startswith("-")), "")
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(
         Servicer(arguments, provider.version, provider, engine), server
@@ -58,6 +61,30 @@ async def _serve(arguments: list[str]) -> None:
     await server.start()
     print(port, flush=True)  # noqa: T201 - the engine reads it
     await server.wait_for_termination()
+
+
+def foreign_backend(url: str) -> bool:
+    """Whether a state backend is a user's own: the stand-in's are files in a folder `.sagestage`."""
+    parts = urlsplit(url)
+    return parts.scheme != "file" or ".sagestage" not in Path(parts.path).parts
+
+
+class GuardedProvider(AwsProvider):
+    """As a plugin, the stand-in refuses to work for a state in which real resources may be recorded."""
+
+    async def configure(self, request: p.ConfigureRequest) -> p.ConfigureResponse:
+        """Take the configuration, if the CLI keeps its state in a backend of ours.
+
+        Raises:
+            ConfigurationError: it does not, or the configuration is refused.
+        """
+        url = os.environ.get("PULUMI_BACKEND_URL", "")
+        if foreign_backend(url):
+            raise ConfigurationError(
+                f"the local AWS provider never works on a state of real resources, and PULUMI_BACKEND_URL is "
+                f"{url or 'not set'}: use `sagestage pulumi -- …`, whose backend is in .sagestage/"
+            )
+        return await super().configure(request)
 
 
 class Servicer(ProviderServicer):

@@ -153,7 +153,7 @@ class AwsProvider(p.Provider):
             return p.ReadResponse(resource_id="")
         state, now = found
         return p.ReadResponse(
-            resource_id=request.resource_id,
+            resource_id=request.resource_id if kind.id_output else kind.identify(state),
             properties=property_map(state, request.properties),
             inputs=property_map(now, request.inputs),
         )

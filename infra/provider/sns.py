@@ -41,10 +41,15 @@ class AttributesType(ResourceType):
         """The attributes, in the types that the state has; those that it lacks are AWS's own."""
         del shape  # a map: it says nothing of its keys
         found: Properties = {name: there[path] for name, path in self.outputs.items() if path in there}
+        if "name" not in state and "TopicArn" in there:
+            found["name"] = str(there["TopicArn"]).rsplit(":", 1)[-1]
         for name, member in self.attributes.items():
-            if name in state or self.props[name].computed:
+            if name in state or not state or self.props[name].computed:
                 text, old = there.get(member), state.get(name)
-                unchanged = old is not None and text is not None and self.props[name].same(_text(old), text)
+                unsaid = text is None and not old
+                unchanged = old is not None and (
+                    unsaid or (text is not None and self.props[name].same(_text(old), text))
+                )
                 found[name] = old if unchanged else text
         return found
 

@@ -70,6 +70,9 @@ def after_read(
         if name in olds or _computed(kind, name) or _telling(kind, name, value)
     }
     state = {name: value for name, value in state.items() if value is not None}
+    if not olds and not inputs:  # an import: the defaults that check will fill in are no difference later
+        defaults = {name: prop.default for name, prop in kind.inputs.items() if prop.default is not None}
+        state = {**defaults, **state}
     if kind.regional:
         state.setdefault("region", aws.settings.region)
     for name, value in kind.key_values(made, state).items():
@@ -97,6 +100,8 @@ def _tags(aws: Aws, kind: ResourceType, made: str, state: Properties) -> Propert
     if kind.tagging is None or (kind.tagging.by != "id" and kind.tagging.by not in state):
         return {}
     everything = kind.tagging.find(aws, kind, made, state)
+    if everything is None:
+        return {}
     own = state.get("tags")
     declared = own if isinstance(own, dict) else {}
     mine = {

@@ -261,7 +261,8 @@ class ResourceType:
                 actual = prop.back(actual) if prop.back else actual
                 actual = json_text.dumps(actual) if prop.json and isinstance(actual, dict) else actual
             old = state.get(name)
-            found[name] = old if old is not None and prop.same(old, actual) else actual
+            unsaid = actual is None and not old  # false, 0 and empty texts are what AWS likes to leave out
+            found[name] = old if old is not None and (unsaid or prop.same(old, actual)) else actual
         for name, path in self.outputs.items():
             value = dig(there, path)
             if value is not None:
