@@ -15,6 +15,9 @@ from inference.contract.errors import ContractError, InputError, UnsupportedCont
 
 Headers = list[tuple[str, str]]
 
+MAX_TEXT = 500
+"""Characters of an error text on the wire and in the log: a caller's 6 MB text must not come back whole."""
+
 
 class StartError(Exception):
     """The server cannot start; the message is one line that names the value and the remedy."""
@@ -123,7 +126,7 @@ class Problem:
 
 def problem(error: Exception) -> Problem:
     """The answer for an error; what is not an error of ours is a 500 that gives nothing away."""
-    text = str(error)
+    text = _line(str(error))
     content: dict[str, Any] = {}
     remedy: str | None = ModelError.remedy
     headers: Headers = [("content-type", "application/json")]
@@ -145,4 +148,10 @@ def problem(error: Exception) -> Problem:
             status, text = 500, "the server failed on this request"
     content = {"error": text, "remedy": remedy} | content
     body = orjson.dumps({name: value for name, value in content.items() if value is not None})
-    return Problem(status, headers, body, str(error) or type(error).__name__)
+    return Problem(status, headers, body, _line(str(error)) or type(error).__name__)
+
+
+def _line(text: str) -> str:
+    """One line that quotes no more than a part of what a caller sent."""
+    line = text.replace("\r", " ").replace("\n", " ")
+    return line if len(line) <= MAX_TEXT else f"{line[:MAX_TEXT]}…"

@@ -57,8 +57,13 @@ class Model:
         return Predictions.of(transform, outputs)
 
     def verify(self) -> None:
-        """Replay the golden rows. Raises ArtifactError when an answer differs: such a model must not serve."""
-        replay(self.artifact, self.predictor)
+        """Replay the golden rows. Raises ArtifactError when an answer differs or none comes: it must not serve."""
+        try:
+            replay(self.artifact, self.predictor)
+        except ArtifactError:
+            raise
+        except Exception as error:
+            raise ArtifactError(f"predictor {self.predictor.name!r} fails on the golden rows: {error}") from error
 
 
 def load(path: Path, settings: Settings) -> Model:

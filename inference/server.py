@@ -95,8 +95,12 @@ async def _serve(model: Model, settings: Settings) -> None:
         stop()
         raise
     finally:
-        await serving
-        app.close()
+        try:
+            await serving
+        except (OSError, RuntimeError) as error:  # another process took the port after it was claimed
+            raise StartError(f"cannot serve on {settings.host}:{settings.port}: {error}") from error
+        finally:
+            app.close()
     log.info("stopped")
 
 

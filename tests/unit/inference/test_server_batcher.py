@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.batcher import Batcher, Job, Queue, cut, hold_s
+from inference.contract.errors import InputError
+from inference.contract.predictions import Predictions
+from inference.contract.schema import Rows
+from inference.errors import ModelError, OverloadedError
+
+
+def rows(*values: float) -> Rows:
+    return Rows.alone(np.array(values, dtype=np.float64).reshape(-1, 1))
+
+
+class Doubler:
+    """Answers twice the value; refuses -13, breaks on -666; notes the size of every batch."""
+
+    def __init__(self, inline_rows: int = 1_000_000) -> None:
+        self.inline_rows = inline_rows
+        self.sizes: list[int] = []
+        self.may_go = threading.Event()
+        self.may_go.set()
+
+    def predict(self, batch: Rows) -> Predictions:
+        self.may_go.wait(30)
+        values = batch.values[batch.emit, 0]
+        self.sizes.append(len(values))
+        if (bad := np.flatnonzero(values == -13)).size:
+            raise InputError("unlucky", row=int(bad[0]))
+        if (values == -666).any():
+            raise RuntimeError("hell")
+        return Predictions(values * 2)
+
+
+def batcher(model: Doubler, **changes: Any) -> Batcher:
+    settings: dict[str, Any] = {
+        "max_batch_rows": 8,
+        "max_wait_s": 0.0,
+        "max_queue_rows": 100,
+        "on_failure": lambda _error: None,
+    }
+    return Batcher(model, **(settings | changes))
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_what_is_submitted_in_one_turn_is_one_batch() -> None:
+    async def main() -> None:
+        model = Doubler()
+        queue = batcher(model)
+        answers = await asyncio.gather(*(queue.submit(rows(value)) for value in range(5)))
+        assert [answer.values.tolist() for answer in answers] == [[0], [2], [4], [6], [8]]
+        assert model.sizes == [5]
+
+    run(main)
+
+
+def test_a_large_request_is_split_and_joined_again() -> None:
+    async def main() -> None:
+        model = Doubler()
+        answer = await batcher(model).submit(rows(*range(20)))
+        assert answer.values.tolist() == [2 * value for value in range(20)]
+        assert model.sizes == [8, 8, 4]
+
+    run(main)
+
+
+def test_a_small_request_passes_between_the_parts_of_a_large_one() -> None:
+    async def main() -> None:
+        queue = batcher(Doubler())
+        large, small = queue.submit(rows(*range(50))), queue.submit(rows(1))
+        await small
+        assert not large.done()
+        assert len(await large) == 50
+
+    run(main)
+
+
+@pytest.mark.parametrize("inline_rows", [0, 1_000_000])
+def test_a_bad_row_fails_its_own_request_alone(inline_rows: int) -> None:
+    async def main() -> None:
+        queue = batcher(Doubler(inline_rows))
+        good, bad, other = (queue.submit(rows(*values)) for values in ([1, 2], [3, -13], [4]))
+        assert (await good).values.tolist() == [2, 4]
+        assert (await other).values.tolist() == [8]
+        with pytest.raises(InputError, match="row 1: unlucky"):
+            await bad
+
+    run(main)
+
+
+def test_a_bad_row_is_counted_in_the_whole_request() -> None:
+    async def main() -> None:
+        with pytest.raises(InputError, match="row 11: unlucky") as caught:
+            await batcher(Doubler()).submit(rows(*range(11), -13))
+        assert caught.value.row == 11
+
+    run(main)
+
+
+@pytest.mark.parametrize("inline_rows", [0, 1_000_000])
+def test_a_model_that_breaks_fails_its_batch_and_is_reported(inline_rows: int) -> None:
+    async def main() -> None:
+        failures: list[Exception] = []
+        queue = batcher(Doubler(inline_rows), on_failure=failures.append)
+        with pytest.raises(ModelError):
+            await queue.submit(rows(-666))
+        assert (await queue.submit(rows(1))).values.tolist() == [2]
+        assert [str(failure) for failure in failures] == ["hell"]
+
+    run(main)
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    async def main() -> None:
+        model = Doubler(inline_rows=0)
+        model.may_go.clear()
+        queue = batcher(model, max_queue_rows=10)
+        running = queue.submit(rows(*range(8)))
+        await asyncio.sleep(0)  # the batch leaves the queue at the end of this turn
+        waiting = queue.submit(rows(*range(9)))
+        with pytest.raises(OverloadedError, match="9 rows are waiting"):
+            queue.submit(rows(1, 2))
+        model.may_go.set()
+        assert len(await running) + len(await waiting) == 17
+
+    run(main)
+
+
+def test_work_whose_caller_has_given_up_is_not_computed() -> None:
+    async def main() -> None:
+        model = Doubler(inline_rows=0)
+        model.may_go.clear()
+        queue = batcher(model)
+        first = queue.submit(rows(1))
+        await asyncio.sleep(0)
+        given_up, last = queue.submit(rows(2)), queue.submit(rows(3))
+        given_up.cancel()
+        model.may_go.set()
+        await first
+        await last
+        assert model.sizes == [1, 1]
+
+    run(main)
+
+
+def test_an_announced_request_is_waited_for() -> None:
+    async def main() -> None:
+        model = Doubler()
+        queue = batcher(model, max_wait_s=30)
+        ticket = queue.announce()
+        first = queue.submit(rows(1))
+        queue.arrived(ticket)
+        second = queue.submit(rows(2))
+        await asyncio.gather(first, second)
+        assert model.sizes == [2]
+
+    run(main)
+
+
+def test_a_request_that_never_arrives_holds_others_back_once() -> None:
+    async def main() -> None:
+        queue = batcher(Doubler(), max_wait_s=0.001)
+        ticket = queue.announce()
+        await queue.submit(rows(1))
+        queue.arrived(ticket)  # much later, from another epoch
+        await queue.submit(rows(2))
+
+    run(main)
+
+
+def test_a_full_batch_is_not_held_back() -> None:
+    async def main() -> None:
+        queue = batcher(Doubler(), max_wait_s=30)
+        queue.announce()
+        first = queue.submit(rows(1))
+        assert len(await queue.submit(rows(*range(7)))) == 7
+        assert len(await first) == 1
+
+    run(main)
+
+
+def test_holding_back_depends_on_who_is_on_the_way() -> None:
+    waiting: dict[str, Any] = {"rows": 3, "max_rows": 8, "max_wait_s": 0.002}
+    assert hold_s(**waiting, arriving=0, age_s=0.0) == 0.0
+    assert hold_s(**waiting, arriving=2, age_s=0.0005) == pytest.approx(0.0015)
+    assert hold_s(**waiting, arriving=2, age_s=0.5) == 0.0
+    assert hold_s(rows=8, max_rows=8, max_wait_s=0.002, arriving=2, age_s=0.0) == 0.0
+
+
+def test_the_queue_counts_what_waits() -> None:
+    async def main() -> None:
+        queue = Queue()
+        queue.push(Job(rows(*range(5)), asyncio.get_running_loop().create_future(), 0.0))
+        queue.push(Job(rows(*range(4)), asyncio.get_running_loop().create_future(), 1.0))
+        assert [(part.start, part.stop) for part in queue.take(6)] == [(0, 5), (0, 1)]
+        assert queue.rows == 3
+        assert queue.age_s(now=4.0) == 3.0
+        assert [(part.start, part.stop) for part in queue.take(6)] == [(1, 4)]
+        assert (queue.rows, queue.take(6)) == (0, [])
+
+    run(main)
+
+
+def test_a_cut_carries_the_history_and_nothing_else() -> None:
+    whole = Rows(np.arange(9.0).reshape(-1, 1), np.array([2, 5, 8]), np.array([0, 3, 6]))
+    part = cut(whole, 1, 3)
+    assert part.values[:, 0].tolist() == [3, 4, 5, 6, 7, 8]
+    assert (part.emit.tolist(), part.start.tolist()) == ([2, 5], [0, 3])
