@@ -1,0 +1,235 @@
+"""SageMaker's documented limits, each with its source.
+
+Enums, patterns and ranges come from botocore's copy of AWS's service model wherever it has the answer; a number that
+stands here is one that the model lacks, or that pulumi-aws narrows. A limit is the narrower of the two.
+"""
+
+import functools
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from botocore.loaders import Loader
+
+GUARDRAILS = "SageMaker, deployment guardrails"
+PULUMI = "pulumi-aws 7"
+CLOUDWATCH = "CloudWatch, PutMetricAlarm"
+
+
+class Bound(NamedTuple):
+    """One end of a range, and who says so."""
+
+    value: float
+    source: str
+
+
+@functools.cache
+def shape(name: str, service: str = "sagemaker") -> dict[str, Any]:
+    """A shape of a service's API as botocore ships it: its type, range, pattern or enum. Reads a file, no network."""
+    found: dict[str, Any] = _shapes(service)[name]
+    return found
+
+
+@functools.cache
+def _shapes(service: str) -> dict[str, Any]:
+    shapes: dict[str, Any] = Loader().load_service_model(service, "service-2")["shapes"]
+    return shapes
+
+
+@dataclass(frozen=True)
+class Number:
+    """A range: that of SageMaker's API shape, narrowed by what is given here; both ends belong to it."""
+
+    api: str | None = None
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+
+    def problem(self, value: float) -> str | None:
+        """Why the value is out of range, or None: `must be at least 1, got 0 (SageMaker API, InitialTaskCount)`."""
+        low, high = self.ends()
+        if low is not None and value < low.value:
+            return f"must be at least {low.value:.15g}, got {value:.15g} ({low.source})"
+        if high is not None and value > high.value:
+            return f"must be at most {high.value:.15g}, got {value:.15g} ({high.source})"
+        return None
+
+    def ends(self) -> tuple[Bound | None, Bound | None]:
+        """The narrowest lower and upper end, with the source of each."""
+        known = shape(self.api) if self.api else {}
+        source = f"SageMaker API, {self.api}"
+        lows = [Bound(known["min"], source)] if "min" in known else []
+        highs = [Bound(known["max"], source)] if "max" in known else []
+        lows += [self.at_least] if self.at_least else []
+        highs += [self.at_most] if self.at_most else []
+        return max(lows, default=None), min(highs, default=None)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with the length and the pattern of SageMaker's API shape; `suffix` characters are kept free.
+
+    Attributes:
+        api: the name of the shape.
+        suffix: what Pulumi appends when it names a resource by itself (a hyphen and 7 hex digits).
+        at_most: a narrower length, where something else sets one.
+    """
+
+    api: str
+    suffix: int = 0
+    at_most: Bound | None = None
+
+    def problem(self, value: str) -> str | None:
+        """Why the text is refused, or None."""
+        known = shape(self.api)
+        longest = Bound(known["max"] - self.suffix, f"SageMaker API, {self.api}")
+        if self.suffix:
+            longest = longest._replace(source=f"{longest.source}, less the {self.suffix} that Pulumi's own naming adds")
+        longest = min(filter(None, [longest, self.at_most]))
+        if len(value) > longest.value:
+            return f"must have at most {longest.value:g} characters, got {len(value)} in {value!r} ({longest.source})"
+        if not re.fullmatch(known["pattern"], value):
+            return f"must match {known['pattern']}, got {value!r} (SageMaker API, {self.api})"
+        return None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A value of an enum of SageMaker's API."""
+
+    api: str
+
+    def problem(self, value: str) -> str | None:
+        """Why the value is unknown, with the nearest that are known, or None."""
+        known: list[str] = shape(self.api)["enum"]
+        if value in known:
+            return None
+        family = value.rpartition(".")[0]
+        near = [name for name in known if name.startswith(f"{family}.")] if family else []
+        hint = f"of this family: {', '.join(near)}" if near else f"{len(known)} are known, such as {known[0]}"
+        return f"must be one that SageMaker has, got {value!r}; {hint} (SageMaker API, {self.api})"
+
+
+@dataclass(frozen=True)
+class Float32:
+    """A number that the service keeps as float32 must survive it, or every later plan replaces the configuration."""
+
+    api: str
+
+    def problem(self, value: float) -> str | None:
+        """Why the number does not read back as written, or None."""
+        try:
+            kept = float(struct.unpack("f", struct.pack("f", value))[0])
+        except OverflowError:
+            kept = float("inf")
+        if kept == value:
+            return None
+        got = f"{value!r}, which reads back as {kept!r}"
+        return f"must be exact in float32, got {got}: use integers (SageMaker API, {self.api})"
+
+
+Limit = Number | Text | OneOf | Float32
+
+# Names
+ENDPOINT_NAME = Text("EndpointName")
+CONFIG_PREFIX = Text("EndpointConfigName", suffix=8)
+MODEL_PREFIX = Text("ModelName", suffix=8)
+VARIANT_NAME = Text("VariantName")
+# S3 bucket names: lower case, at most 63 characters; ours end in `-capture` and Pulumi's suffix.
+BUCKET_PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]{0,46}")
+BUCKET_SOURCE = "S3, bucket naming rules: at most 63 characters, of which '-capture' and Pulumi's own naming take 16"
+
+# Models
+IMAGE = Text("ContainerImage")
+ARTIFACT = Text("Url")
+ENVIRONMENT_NAME = Text("EnvironmentKey")
+ENVIRONMENT_VALUE = Text("EnvironmentValue")
+ROLE_ARN = Text("RoleArn")
+
+# Variants
+VARIANTS = Number("ProductionVariantList")
+WEIGHT = Number("VariantWeight")
+WEIGHT_EXACT = Float32("VariantWeight")
+INSTANCES = Number("InitialTaskCount")
+INSTANCE_TYPE = OneOf("ProductionVariantInstanceType")
+STARTUP_S = Number("ProductionVariantContainerStartupHealthCheckTimeoutInSeconds")
+DOWNLOAD_S = Number("ProductionVariantModelDataDownloadTimeoutInSeconds")
+# Marketplace and Inf1 models are excluded: SageMaker falls back to all-at-once without baking, and says nothing.
+NO_GUARDRAILS = ("ml.inf1.",)
+
+# Scaling
+CAPACITY = Number(at_least=Bound(1, "SageMaker: a real-time variant cannot scale to zero"))
+INVOCATIONS = Number(at_least=Bound(1, "Application Auto Scaling, TargetValue"))
+COOLDOWN_S = Number(at_least=Bound(0, "Application Auto Scaling, Cooldown"))
+
+# Deployment
+CANARY_PERCENT = Number("CapacitySizeValue", at_most=Bound(50, GUARDRAILS))
+CANARY_INSTANCES = Bound(2, f"{GUARDRAILS}: a canary is at most half of a variant's instances")
+WAIT_MINUTES = Number(
+    at_least=Bound(0, "SageMaker API, WaitIntervalInSeconds"), at_most=Bound(60, "SageMaker API, WaitIntervalInSeconds")
+)
+WAITS_MINUTES = Bound(45, f"{PULUMI} gives up on an endpoint after 60 minutes and takes a rollback for an error")
+MAXIMUM_MINUTES = Number(
+    at_least=Bound(10, "SageMaker API, MaximumExecutionTimeoutInSeconds"), at_most=Bound(240, PULUMI)
+)
+# An alarm needs this long on top of its window: metrics arrive by the minute, and late.
+ALARM_SLACK_MINUTES = 2
+ROLLBACK_ALARMS = Number("AlarmList")
+
+# Capture
+CAPTURE_PERCENT = Number("SamplingPercentage")
+KEEP_DAYS = Number(
+    at_least=Bound(1, "S3, lifecycle expiration"), at_most=Bound(2_147_483_647, "S3, lifecycle expiration")
+)
+CONTENT_TYPES = Number("CsvContentTypes")
+CONTENT_TYPE = Text("CsvContentType")
+
+# Alarms: 1-minute periods, and no window above one day
+ALARM_MINUTES = Number(at_least=Bound(1, CLOUDWATCH), at_most=Bound(1440, CLOUDWATCH))
+STATISTIC = re.compile(r"SampleCount|Average|Sum|Minimum|Maximum|p(100|\d{1,2}(\.\d{1,2})?)")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What CloudWatch holds under a name that AWS publishes for an endpoint's variant.
+
+    Attributes:
+        namespace: the namespace that it is published in.
+        unit: the unit of its values, for people.
+        highest: no value is above this, whatever the statistic of single values (Average, percentiles, Maximum).
+        statistics: the statistics that mean something; empty: all.
+        per_core: values add up over the cores of the instance, so `highest` is that of one core.
+    """
+
+    namespace: str
+    unit: str
+    highest: float | None = None
+    statistics: tuple[str, ...] = ()
+    per_core: bool = False
+
+
+INVOCATION_METRICS = "AWS/SageMaker"
+INSTANCE_METRICS = "/aws/sagemaker/Endpoints"
+METRICS_SOURCE = "SageMaker, CloudWatch metrics"
+# InvokeEndpoint gives a model 60 s: a higher latency is never measured.
+METRICS = {
+    "ModelLatency": Metric(INVOCATION_METRICS, "microseconds", highest=60_000_000),
+    "OverheadLatency": Metric(INVOCATION_METRICS, "microseconds"),
+    "Invocations": Metric(INVOCATION_METRICS, "requests", statistics=("Sum",)),
+    "InvocationsPerInstance": Metric(INVOCATION_METRICS, "requests", statistics=("Sum",)),
+    "Invocation4XXErrors": Metric(INVOCATION_METRICS, "per request", highest=1),
+    "Invocation5XXErrors": Metric(INVOCATION_METRICS, "per request", highest=1),
+    "CPUUtilization": Metric(INSTANCE_METRICS, "percent of one core", highest=100, per_core=True),
+    "MemoryUtilization": Metric(INSTANCE_METRICS, "percent", highest=100),
+    "DiskUtilization": Metric(INSTANCE_METRICS, "percent", highest=100),
+}
+
+# EC2: an xlarge has 4 vCPUs and an Nxlarge N times as many, with these exceptions.
+_CORES = {"medium": 2, "large": 2, "xlarge": 4}
+_ODD_CORES = {"ml.c4.8xlarge": 36}
+
+
+def cores(instance_type: str) -> int:
+    """The vCPUs of an instance type, such as 4 for ml.c6i.xlarge."""
+    size = instance_type.rpartition(".")[2]
+    return _ODD_CORES.get(instance_type) or _CORES.get(size) or 4 * int(size.removesuffix("xlarge"))
