@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -125,7 +125,9 @@ class Moto:
 
     def put_metrics(self, region: str, namespace: str, data: list[dict[str, Any]]) -> None:
         """Put metric data, in the members of PutMetricData, into the embedded CloudWatch."""
-        get_backend("cloudwatch")[ACCOUNT][region].put_metric_data(namespace, data)
+        # moto's own moments are naive, in UTC: one that is not would make every later query fail.
+        naive = [{**datum, "Timestamp": datum["Timestamp"].astimezone(UTC).replace(tzinfo=None)} for datum in data]
+        get_backend("cloudwatch")[ACCOUNT][region].put_metric_data(namespace, naive)
 
 
 def _environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:

@@ -78,10 +78,11 @@ class Cloud:
     def settle(self, name: str) -> dict[str, Any]:
         """Wait for the end of what is being done to an endpoint; its description."""
         client = self.client("sagemaker")
-        return eventually(
+        described: dict[str, Any] = eventually(
             lambda: client.describe_endpoint(EndpointName=name),
             lambda answer: answer["EndpointStatus"] in ("InService", "Failed"),
         )
+        return described
 
     def processes(self, endpoint: str) -> dict[str, list[int]]:
         """Variant name to the process ids of its healthy instances."""

@@ -177,7 +177,7 @@ def test_deletion_ends_the_processes_and_forgets_the_endpoint(cloud: Cloud) -> N
 
     def gone() -> bool:
         try:
-            return client.describe_endpoint(EndpointName=name)["EndpointStatus"] != "Deleting"
+            return bool(client.describe_endpoint(EndpointName=name)["EndpointStatus"] != "Deleting")
         except ClientError as error:
             assert "Could not find endpoint" in str(error)  # noqa: PT017 - the poll's end
             return True

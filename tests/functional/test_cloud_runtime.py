@@ -5,11 +5,11 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from botocore.exceptions import ClientError
 from cloud_helpers import BUCKET, Cloud, eventually, running
 
 
@@ -212,6 +212,35 @@ def test_deletion_writes_what_was_captured(cloud: Cloud) -> None:
     invoke(cloud, name)
     cloud.client("sagemaker").delete_endpoint(EndpointName=name)
     assert len(captured(cloud, name, 1)) == 1
+
+
+@pytest.mark.slow
+def test_invocations_are_counted_in_cloudwatch(cloud: Cloud) -> None:
+    name = cloud.endpoint(cloud.config([{"ModelName": cloud.model()}]))
+    for _ in range(3):
+        invoke(cloud, name)
+    client = cloud.client("sagemaker-runtime")
+    with pytest.raises(client.exceptions.ModelError):
+        client.invoke_endpoint(EndpointName=name, Body=b"fail")
+    watch = cloud.client("cloudwatch")
+    now = datetime.now(UTC)
+
+    def total(metric: str) -> float:
+        points = watch.get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName=metric,
+            Dimensions=[{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": "main"}],
+            StartTime=now - timedelta(minutes=5),
+            EndTime=now + timedelta(minutes=5),
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    eventually(lambda: total("Invocations"), lambda count: count == 4)
+    assert total("Invocation5XXErrors") == 1
+    assert total("Invocation4XXErrors") == 0
+    assert total("ModelLatency") > 0
 
 
 def test_an_update_loses_no_request(cloud: Cloud) -> None:
