@@ -15,15 +15,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sagestage import stackfile
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
-# What needs no stack and talks to no cloud; everything else is given one.
-STACKLESS = frozenset(
-    {"about", "completion", "config", "gen-completion", "help", "plugin", "schema", "version", "whoami"}
-)
+# What needs no stack, and what calls the cloud; everything else is given a stack and may find the cloud stopped.
+STACKLESS = frozenset({"about", "completion", "gen-completion", "help", "plugin", "schema", "version", "whoami"})
+DEPLOYING = frozenset({"destroy", "down", "import", "preview", "pre", "refresh", "rf", "up", "update", "watch"})
 OWN_BACKEND = frozenset({"login", "logout"})
 ELSEWHERE = ("-C", "--cwd")
 
@@ -57,7 +57,9 @@ def run(root: Path, arguments: Sequence[str], *, cloud_url: str | None = None) -
     stack = stack_of(arguments)
     environment = environment_for(root, stack, os.environ)
     if command not in STACKLESS and not _helping(arguments):
-        _require_own_cloud(root, stack, cloud_url)
+        config = _require_embedded(root, stack)
+        if command in DEPLOYING:
+            _require_own_cloud(root, stack, config, cloud_url)
         if command not in ("new", "stack") and not _exists(root, stack):
             made = _child([executable, "stack", "init", stack, "--non-interactive"], root, environment, quiet=True)
             if made:
@@ -109,13 +111,18 @@ def environment_for(root: Path, stack: str, inherited: Mapping[str, str]) -> dic
     }
 
 
-def _require_own_cloud(root: Path, stack: str, cloud_url: str | None) -> None:
+def _require_embedded(root: Path, stack: str) -> dict[str, Any]:
+    """The stack's configuration; of a stack for real AWS not even the file may be written, with a salt of ours."""
     config = stackfile.read(root, stack)
     if not stackfile.is_embedded(config):
         raise SagestageError(
             f"stack {stack}: aws:endpoints must all be on this machine; `sagestage pulumi` deploys to the embedded AWS "
             "only, use plain `pulumi` for real AWS"
         )
+    return config
+
+
+def _require_own_cloud(root: Path, stack: str, config: Mapping[str, Any], cloud_url: str | None) -> None:
     if cloud_url is None:
         from infra.cloud import control
 
