@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cloud_helpers import CONTAINER, Cloud, alive, eventually, fetch_status, free_port, running
 
 from infra.cloud import control
 from infra.cloud.errors import CloudError
+from tests.cloud_support.helpers import CONTAINER, Cloud, alive, eventually, fetch_status, free_port, running
 
 
 def test_a_cloud_outlives_the_process_that_started_it_and_stops_with_everything_it_started(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from cloud_helpers import BUCKET, ROLE, Cloud, alive, archived, eventually, running
+
+from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, alive, archived, eventually, running
 
 
 @pytest.fixture(scope="module")

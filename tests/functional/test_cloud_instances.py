@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_helpers import CONTAINER, alive
 
 from infra.cloud.errors import InstanceError
 from infra.cloud.fleet import VariantFleet
@@ -13,6 +12,7 @@ from infra.cloud.groups import Groups
 from infra.cloud.instances import Instance, InstanceSpec, Launcher
 from infra.cloud.options import Options
 from infra.cloud.runtime import _post
+from tests.cloud_support.helpers import CONTAINER, alive
 
 
 @pytest.fixture

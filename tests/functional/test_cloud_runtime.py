@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from cloud_helpers import BUCKET, Cloud, eventually, running
+
+from tests.cloud_support.helpers import BUCKET, Cloud, eventually, running
 
 
 @pytest.fixture(scope="module")

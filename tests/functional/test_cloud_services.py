@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from cloud_helpers import BUCKET, Cloud, environment, running
+
+from tests.cloud_support.helpers import BUCKET, Cloud, environment, running
 
 MEBIBYTE = 1 << 20
 

@@ -15,7 +15,7 @@ import botocore.config
 
 from infra.cloud import control
 
-CONTAINER = (sys.executable, str(Path(__file__).with_name("cloud_container.py")))
+CONTAINER = (sys.executable, str(Path(__file__).with_name("container.py")))
 BUCKET = "artifacts"
 IMAGE = "sagestage-inference:local"
 ROLE = "arn:aws:iam::123456789012:role/execution"
