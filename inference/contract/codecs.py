@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -31,11 +32,13 @@ CSV = "text/csv"
 READABLE = (JSON, JSON_LINES, CSV)
 
 
+@lru_cache(maxsize=256)  # callers send the same few headers again and again
 def media_type(header: str | None, default: str = JSON) -> str:
     """The content type without its parameters, in lower case."""
     return (header or default).partition(";")[0].strip().lower() or default
 
 
+@lru_cache(maxsize=256)
 def accepted(header: str | None, request: str) -> str:
     """The type to answer in: the first of the Accept header that is spoken here; anything goes like the request.
 

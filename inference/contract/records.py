@@ -40,6 +40,7 @@ class RecordReader:
         if transform.classes:  # the target's code is the position of its class
             self._converters[table.target] = converter(self._columns[table.target], transform.classes)
         self._plan = tuple((name, self._converters[name]) for name in table.names)
+        self._row_plan = tuple(self._converters[name] for name in self.input_names)
 
     def read(self, instances: Sequence[Any]) -> Rows:
         """Typed rows of JSON values, each with its own history.
@@ -99,12 +100,18 @@ class RecordReader:
         return history
 
     def _instance(self, instance: Any, row: int) -> list[float]:
-        if isinstance(instance, list):
-            if len(instance) != len(self.input_names):
-                names = ", ".join(self.input_names)
-                raise InputError(f"has {len(instance)} values, expected {len(self.input_names)}: {names}", row=row)
-            instance = dict(zip(self.input_names, instance, strict=True))
-        return self._record(instance, row, with_target=False)
+        if not isinstance(instance, list):
+            return self._record(instance, row, with_target=False)
+        if len(instance) != len(self.input_names):
+            names = ", ".join(self.input_names)
+            raise InputError(f"has {len(instance)} values, expected {len(self.input_names)}: {names}", row=row)
+        try:
+            values = [convert(value) for convert, value in zip(self._row_plan, instance, strict=True)]
+        except ValueError:
+            self._complain_of_values(dict(zip(self.input_names, instance, strict=True)), row)
+            raise
+        values.insert(self._target, NAN)
+        return values
 
     def _record(self, record: Any, row: int, *, with_target: bool) -> list[float]:
         if not isinstance(record, dict):
@@ -190,5 +197,7 @@ def _time(value: Any) -> float:
 
 def _rows(values: list[list[float]], emit: list[int], start: list[int]) -> Rows:
     matrix: Floats = np.array(values, dtype=np.float64)
+    if len(emit) == len(values):  # no row has a history
+        return Rows.alone(matrix)
     emitted: Indices = np.array(emit, dtype=np.int64)
     return Rows(matrix, emitted, np.array(start, dtype=np.int64))
