@@ -110,7 +110,7 @@ def train(
 def serve(
     model: Annotated[Path, typer.Argument(help="A model.tar.gz, or the folder that it was unpacked to.")],
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on loopback.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on loopback.")] = 8080,
     predictor: Annotated[str, typer.Option(help="auto, numpy or torch.")] = "auto",
 ) -> None:
     """Serve one model, as its container would: GET /ping, POST /invocations."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.markup import escape
 
 from sagestage import aws, output, report
@@ -138,10 +139,19 @@ def invoke(
             **({} if variant is None else {"TargetVariant": variant}),
         )
     except ClientError as error:
-        details = error.response
-        raise SagestageError(details.get("OriginalMessage") or details["Error"]["Message"]) from error
+        raise SagestageError(_reason(error.response)) from error
     sys.stdout.buffer.write(answer["Body"].read().rstrip(b"\n") + b"\n")
     output.console(as_json=True).print(f"[dim]answered by {escape(answer['InvokedProductionVariant'])}[/]")
+
+
+def _reason(response: Mapping[str, Any]) -> str:
+    """What the container said, where it was the container that refused; AWS's message otherwise."""
+    message = str(response.get("OriginalMessage") or response["Error"]["Message"])
+    try:
+        said = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        return message
+    return str(said["error"]) if isinstance(said, dict) and "error" in said else message
 
 
 def _only_endpoint(sagemaker: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from sagestage import aws, stackfile
 from sagestage.errors import SagestageError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from infra.engine import Engine, Event, Result
 
 OnEvent = Callable[["Event"], None]
+OUTLIVE_DECLARATION = frozenset(
+    {"aws:sagemaker/model:Model", "aws:sagemaker/endpointConfiguration:EndpointConfiguration"}
+)
+"""Pulumi never deletes these (retain_on_delete): an endpoint may have gone back to them."""
 
 
 class Deployment:
@@ -25,7 +30,7 @@ class Deployment:
         SagestageError: the stack does not exist or deploys to AWS, or the cloud does not run.
     """
 
-    def __init__(self, project: Project, stack: str, on_event: OnEvent | None = None) -> None:
+    def __init__(self, project: Project, stack: str, on_event: OnEvent = lambda _event: None) -> None:
         self.project = project
         self.stack = stack
         self._on_event = on_event
@@ -40,45 +45,42 @@ class Deployment:
 
     def preview(self) -> Result:
         """What `up` would do."""
-        with self._engine() as engine:
-            self._forget_lost_cloud(engine)
-            return engine.preview()
+        engine = self._engine()
+        self._forget_lost_cloud(engine)
+        return engine.preview()
 
     def up(self) -> Result:
         """Make the embedded cloud what the program declares."""
-        with self._engine() as engine:
-            self._forget_lost_cloud(engine)
-            self._mark.parent.mkdir(parents=True, exist_ok=True)
-            self._mark.write_text(self.cloud.id)
-            result = engine.up()
-            self._prune()
-            return result
+        engine = self._engine()
+        self._forget_lost_cloud(engine)
+        result = engine.up()
+        self._prune(engine)
+        return result
 
     def refresh(self) -> Result:
         """Make the state what the embedded cloud has."""
-        with self._engine() as engine:
-            return engine.refresh()
+        result = self._engine().refresh()
+        self._remember_cloud()
+        return result
 
     def destroy(self) -> Result:
         """Delete everything that the stack made."""
-        with self._engine() as engine:
-            self._forget_lost_cloud(engine)
-            result = engine.destroy()
-            self._prune()
-            return result
+        engine = self._engine()
+        self._forget_lost_cloud(engine)
+        result = engine.destroy()
+        self._prune(engine)
+        return result
 
-    @contextmanager
-    def _engine(self) -> Iterator[Engine]:
+    def _engine(self) -> Engine:
         from infra.engine import Engine
         from infra.provider import AwsProvider
 
-        events = {} if self._on_event is None else {"on_event": self._on_event}
-        yield Engine(
+        return Engine(
             root=self.project.root,
             stack=self.stack,
             providers={"aws": AwsProvider},
             home=self.project.home,
-            **events,
+            on_event=self._on_event,
         )
 
     @property
@@ -90,6 +92,11 @@ class Deployment:
         """Bring the state up to date when the cloud was started anew: what it had is gone."""
         if self._mark.exists() and self._mark.read_text() != self.cloud.id:
             engine.refresh()
+        self._remember_cloud()
+
+    def _remember_cloud(self) -> None:
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        self._mark.write_text(self.cloud.id)
 
     def _follow_cloud(self, config: dict[str, Any]) -> None:
         """Point the stack file at the running cloud, and give that cloud the archives that the stack names."""
@@ -103,13 +110,13 @@ class Deployment:
                 if archive.is_file():
                     aws.upload(self.cloud, archive, key)
 
-    def _prune(self) -> None:
-        """Delete endpoint configurations and models of this stack that no endpoint runs any more."""
+    def _prune(self, engine: Engine) -> None:
+        """Delete endpoint configurations and models of this stack that no endpoint runs and the state does not name."""
         from infra.prune import prune
 
-        prune(aws.client(self.cloud, "sagemaker"), self.project_name, self.stack)
-
-    @property
-    def project_name(self) -> str:
-        """The name in Pulumi.yaml."""
-        return stackfile.project_name(self.project.root)
+        deployment = orjson.loads(engine.state_file.read_bytes()).get("deployment") or {}
+        declared = {
+            resource["id"] for resource in deployment.get("resources") or [] if resource["type"] in OUTLIVE_DECLARATION
+        }
+        name = stackfile.project_name(self.project.root)
+        prune(aws.client(self.cloud, "sagemaker"), name, self.stack, keep=declared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import orjson
 import typer
 from rich.console import Console
+
+LOG_WIDTH = 120
 
 
 @dataclass
@@ -23,7 +26,10 @@ settings = Settings()
 
 def console(*, as_json: bool = False) -> Console:
     """Where a person reads: standard output, or standard error when standard output is for JSON."""
-    return Console(stderr=as_json)
+    made = Console(stderr=as_json)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made = Console(stderr=as_json, width=LOG_WIDTH)  # a log has no width of its own; 80 would fold the tables
+    return made
 
 
 def print_json(value: Mapping[str, Any]) -> None:

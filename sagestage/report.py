@@ -73,22 +73,31 @@ def gate_sentence(models: Sequence[Model]) -> str:
 
 
 def plan_table(result: Result) -> Table:
-    """The steps of a plan or of a deployment, with the properties that differ."""
-    made = table(f"{result.operation} of stack {result.stack}", "", "resource", "type", "properties")
-    for step in result.steps:
+    """The steps of a plan or of a deployment as a tree of components, with the properties that differ."""
+    made = table(f"{result.operation} of stack {result.stack}", "", "type", "resource", "properties")
+    for step in sorted(result.steps, key=lambda step: (_chain(step.urn), step.name)):
         if step.op in HIDDEN:
             continue
         keys = [f"[magenta]{escape(key)}[/]" for key in step.replace_keys]
         keys += [escape(key) for key in step.keys if key not in step.replace_keys]
-        made.add_row(MARKS.get(step.op, step.op), escape(step.name), short_type(step.type), ", ".join(keys))
+        indent = "  " * (len(_chain(step.urn)) - 1)
+        made.add_row(MARKS.get(step.op, step.op), indent + short_type(step.type), escape(step.name), ", ".join(keys))
     return made
 
 
+def _chain(urn: str) -> tuple[str, ...]:
+    """The types of a resource's parents and its own, as its URN tells them."""
+    return tuple(urn.split("::")[2].split("$"))
+
+
 def short_type(name: str) -> str:
-    """`aws:sagemaker/endpoint:Endpoint` as `aws sagemaker Endpoint`; other types as they are."""
+    """`aws:sagemaker/endpoint:Endpoint` as `sagemaker Endpoint`, `sagestage:index:Model` as `Model`."""
     package, _, rest = name.partition(":")
     module, _, kind = rest.rpartition(":")
-    return " ".join(part for part in (package, module.partition("/")[0], kind) if part) if kind else name
+    service = module.partition("/")[0]
+    if package == "pulumi":
+        return f"provider {kind}" if module == "providers" else kind
+    return f"{service} {kind}" if service not in ("", "index") else kind or name
 
 
 def change_sentence(result: Result) -> str:

@@ -1,0 +1,111 @@
+"""The main job as a user runs it: the installed command, a project of its own, real processes, real AWS clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sagestage_support.user import User, make_project, processes_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[User, dict]]:
+    user = make_project(tmp_path_factory.mktemp("project"))
+    try:
+        yield user, user.json("rehearse", "--requests", "300")
+    finally:
+        user.sagestage("cloud", "stop")
+
+
+def test_the_rehearsal_reports_what_it_did(rehearsed: tuple[User, dict]) -> None:
+    _, report = rehearsed
+    assert report["problems"] == []
+    assert report["endpoint"] == "sagestage-local-demand"
+    assert set(report["variants"]) == {"champion", "challenger"}
+    assert sum(variant["requests"] for variant in report["variants"].values()) == 300
+    assert all(metrics["r2"] >= 0.8 for metrics in report["metrics"].values())
+    assert report["capture"]["records"] > 0
+    assert all(artifact["sha256"] in artifact["uri"] for artifact in report["artifacts"].values())
+
+
+def test_the_aws_cli_lists_describes_and_invokes_the_endpoint(rehearsed: tuple[User, dict]) -> None:
+    user, report = rehearsed
+    listed = json.loads(user.aws("sagemaker", "list-endpoints").stdout)
+    assert [one["EndpointName"] for one in listed["Endpoints"]] == [report["endpoint"]]
+    described = json.loads(user.aws("sagemaker", "describe-endpoint", "--endpoint-name", report["endpoint"]).stdout)
+    assert described["EndpointStatus"] == "InService"
+    request = user.folder / ".sagestage/request.json"
+    answer = user.aws(
+        *("sagemaker-runtime", "invoke-endpoint", "--endpoint-name", report["endpoint"]),
+        *("--target-variant", "challenger", "--content-type", "application/json"),
+        *("--body", f"fileb://{request}", str(user.folder / "answer.json")),
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["InvokedProductionVariant"] == "challenger"
+    body = json.loads((user.folder / "answer.json").read_text())
+    assert body["model_version"] == report["artifacts"]["challenger"]["sha256"][:12]
+    assert len(body["predictions"]) == 1
+
+
+def test_invoke_and_status_answer(rehearsed: tuple[User, dict]) -> None:
+    user, report = rehearsed
+    answer = user.sagestage("invoke", "--data", ".sagestage/request.json", "--variant", "champion")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["model_version"] == report["artifacts"]["champion"]["sha256"][:12]
+    assert "champion" in answer.stderr
+    (endpoint,) = user.json("status")["endpoints"]
+    assert (endpoint["name"], endpoint["status"]) == (report["endpoint"], "InService")
+
+
+def test_an_unknown_variant_is_one_line(rehearsed: tuple[User, dict]) -> None:
+    user, _ = rehearsed
+    answer = user.sagestage("invoke", "--data", ".sagestage/request.json", "--variant", "rival")
+    assert answer.returncode == 1
+    assert "rival" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_second_up_changes_nothing(rehearsed: tuple[User, dict]) -> None:
+    user, _ = rehearsed
+    before = user.json("status")
+    result = user.json("up")
+    assert set(result["summary"]) == {"same"}
+    assert user.json("status") == before
+    assert user.json("preview")["summary"] == result["summary"]
+
+
+def test_only_the_owner_reads_the_passphrase(rehearsed: tuple[User, dict]) -> None:
+    user, _ = rehearsed
+    for secret in (user.folder / ".sagestage").glob("passphrase*"):
+        assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_after_destroy_nothing_is_left(rehearsed: tuple[User, dict]) -> None:  # the last of the fixture's users
+    user, report = rehearsed
+    user.json("destroy")
+    assert user.json("status")["endpoints"] == []
+    for operation, key in [("list-endpoint-configs", "EndpointConfigs"), ("list-models", "Models")]:
+        assert json.loads(user.aws("sagemaker", operation).stdout)[key] == []
+    buckets = json.loads(user.aws("s3api", "list-buckets").stdout)["Buckets"]
+    assert [bucket["Name"] for bucket in buckets] == [report["artifacts"]["champion"]["uri"].split("/")[2]]
+    assert json.loads(user.aws("iam", "list-roles").stdout)["Roles"] == []
+    assert json.loads(user.aws("cloudwatch", "describe-alarms").stdout)["MetricAlarms"] == []
+    user.json("up")  # and it can be made again
+    assert user.json("status")["endpoints"][0]["status"] == "InService"
+    assert user.json("cloud", "stop") == {"stopped": True}
+    assert processes_of(user.folder) == []
+
+
+def test_a_model_that_misses_its_gate_is_not_deployed(tmp_path: Path) -> None:
+    user = make_project(tmp_path)
+    answer = user.sagestage("rehearse", "--gate", "r2>=0.9999")
+    assert answer.returncode == 3, answer.stderr
+    assert "r2>=0.9999" in answer.stdout
+    assert "not deployed" in answer.stderr
+    assert user.json("status")["cloud"] is None
+    assert processes_of(tmp_path) == []
