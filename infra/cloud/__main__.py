@@ -34,7 +34,7 @@ from infra.cloud.options import (
 )
 from infra.cloud.runtime import Runtime
 
-_LOCK_TIMEOUT_S = 2.0  # `status` holds the lock for microseconds
+_LOCK_TIMEOUT_S = 10.0  # a killed cloud's watchdog holds the lock while it ends the processes that were left
 _BACKLOG = 1024
 _SHUTDOWN_S = 2.0  # for requests that are being answered
 

@@ -50,7 +50,9 @@ def status(home: Path) -> CloudInfo | None:
     if not lock.is_held(home / LOCK):
         return None
     with contextlib.suppress(FileNotFoundError, ValidationError):
-        return CloudInfo.model_validate_json((home / RECORD).read_bytes())
+        info = CloudInfo.model_validate_json((home / RECORD).read_bytes())
+        if _runs(info.pid):  # otherwise only its watchdog is left, for a moment
+            return info
     return None
 
 
@@ -205,6 +207,17 @@ def _launch(home: Path, arguments: list[str], timeout_s: float) -> CloudInfo:
     os.waitpid(pid, 0)
     said = (home / LOG).read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
     raise CloudError(answer.get("error") or f"the cloud ended at once: {' | '.join(said) or 'it printed nothing'}")
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended; one that this process started is reaped when it has."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            return True
+    return False
 
 
 def _read_line(reader: int, timeout_s: float) -> bytes | None:

@@ -67,13 +67,13 @@ def test_instances_die_with_a_killed_cloud(tmp_path: Path, victim: str) -> None:
             eventually(lambda: cloud.processes(endpoint)["main"], lambda pids: len(pids) == 2)
         pids = cloud.processes(endpoint)["main"]
         os.kill(cloud.info.pid, signal.SIGKILL)
-        eventually(lambda: [alive(pid) for pid in pids], lambda states: not any(states))
         eventually(lambda: control.status(tmp_path), lambda found: found is None)
+        eventually(lambda: [alive(pid) for pid in pids], lambda states: not any(states))
         # A killed cloud leaves its record; the next start is not misled by it.
         assert (tmp_path / "cloud.json").exists()
-        os.waitpid(cloud.info.pid, 0)
         fresh = control.start(tmp_path, port=free_port())
         assert fresh.id != cloud.info.id
+        assert control.status(tmp_path) == fresh
         assert fetch_status(fresh.url)["endpoints"] == []
 
 
