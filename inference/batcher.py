@@ -1,19 +1,14 @@
 """Dynamic micro-batching: requests in flight become one forward pass, and each gets its own rows back.
 
-What goes into a batch (`Queue.take`) and how long it is held back (`hold_s`) is decided on values. The `Batcher`
-around them acts: it lives on one event loop, computes small batches right there and large ones on a thread of its own.
-
-Fairness: a large request takes part in each batch with what fits, then stands at the end of the queue again,
-so that small requests pass between its parts.
+What goes into a batch and how long it is held back is decided in `inference.queueing`, on values. The `Batcher`
+acts: it lives on one event loop, computes small batches right there and large ones on a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from typing import Protocol
 
@@ -24,6 +19,7 @@ from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
+from inference.queueing import Job, Part, Queue, hold_s
 
 
 class Model(Protocol):
@@ -35,93 +31,6 @@ class Model(Protocol):
 
     def predict(self, rows: Rows) -> Predictions:
         """The answers; raises InputError when a row cannot be answered."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request in the queue: `taken` rows are in batches already, `answers` holds those that came back."""
-
-    rows: Rows
-    future: asyncio.Future[Predictions]
-    arrived: float
-    taken: int = 0
-    answers: list[Predictions] = field(default_factory=list)
-
-    @property
-    def left(self) -> int:
-        """Rows that are in no batch yet."""
-        return len(self.rows) - self.taken
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Rows start..stop of a job: its share of one batch."""
-
-    job: Job
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> Rows:
-        """The rows of this part, with their histories."""
-        whole = self.job.rows
-        return whole if self.stop - self.start == len(whole) else cut(whole, self.start, self.stop)
-
-
-def cut(rows: Rows, start: int, stop: int) -> Rows:
-    """Rows start..stop (counted in emitted rows) with the history that they need, and nothing else."""
-    emit, begin = rows.emit[start:stop], rows.start[start:stop]
-    first, last = int(begin.min()), int(emit.max()) + 1
-    return Rows(rows.values[first:last], emit - first, begin - first)
-
-
-class Queue:
-    """Jobs in the order of their turn. `rows` counts those that wait."""
-
-    def __init__(self) -> None:
-        self._jobs: deque[Job] = deque()
-        self.rows = 0
-
-    def push(self, job: Job) -> None:
-        """Stand a job at the end."""
-        self._jobs.append(job)
-        self.rows += job.left
-
-    def age_s(self, now: float) -> float:
-        """How long the first job has been here; 0 when there is none."""
-        return now - self._jobs[0].arrived if self._jobs else 0.0
-
-    def take(self, max_rows: int) -> list[Part]:
-        """The next batch, of at most `max_rows` rows.
-
-        A job whose caller has given up is dropped. One that does not fit gives what fits and stands at the end of
-        the queue with the rest.
-        """
-        parts: list[Part] = []
-        room = max_rows
-        while self._jobs and room > 0:
-            job = self._jobs.popleft()
-            self.rows -= job.left
-            if job.future.done():
-                continue
-            stop = min(len(job.rows), job.taken + room)
-            parts.append(Part(job, job.taken, stop))
-            room -= stop - job.taken
-            job.taken = stop
-            if job.left:  # then there is no room left, and the loop ends
-                self.push(job)
-        return parts
-
-
-def hold_s(*, rows: int, max_rows: int, arriving: int, age_s: float, max_wait_s: float) -> float:
-    """How long to hold the next batch back, in seconds; 0 sends it off.
-
-    Waiting pays only while other requests are known to be on the way (their bodies are being read): with an idle
-    queue a request is never held back.
-    """
-    if rows >= max_rows or arriving == 0:
-        return 0.0
-    return max(0.0, max_wait_s - age_s)
 
 
 class Batcher:
@@ -175,7 +84,7 @@ class Batcher:
         if waiting and waiting + count > self._max_queue_rows:
             raise OverloadedError(f"{waiting} rows are waiting, the queue holds {self._max_queue_rows}")
         future: asyncio.Future[Predictions] = self._loop.create_future()
-        self._queue.push(Job(rows, future, self._loop.time()))
+        self._queue.push(Job(rows, future, self._loop.time(), count))
         if not self._busy:
             self._plan()
         return future
@@ -246,7 +155,7 @@ class Batcher:
                 continue
             if isinstance(outcome, Exception):
                 job.future.set_exception(outcome)
-            elif job.left:
+            elif part.stop < job.count:
                 job.answers.append(outcome)
             else:
                 job.future.set_result(joined([*job.answers, outcome]) if job.answers else outcome)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.batcher import Batcher, Job, Queue, cut, hold_s
+from inference.batcher import Batcher
 from inference.contract.errors import InputError
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
+from inference.queueing import Job, Queue, cut, hold_s
 
 
 def rows(*values: float) -> Rows:
@@ -200,8 +201,8 @@ def test_holding_back_depends_on_who_is_on_the_way() -> None:
 def test_the_queue_counts_what_waits() -> None:
     async def main() -> None:
         queue = Queue()
-        queue.push(Job(rows(*range(5)), asyncio.get_running_loop().create_future(), 0.0))
-        queue.push(Job(rows(*range(4)), asyncio.get_running_loop().create_future(), 1.0))
+        queue.push(Job(rows(*range(5)), asyncio.get_running_loop().create_future(), 0.0, 5))
+        queue.push(Job(rows(*range(4)), asyncio.get_running_loop().create_future(), 1.0, 4))
         assert [(part.start, part.stop) for part in queue.take(6)] == [(0, 5), (0, 1)]
         assert queue.rows == 3
         assert queue.age_s(now=4.0) == 3.0

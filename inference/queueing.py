@@ -1,0 +1,98 @@
+"""What waits, what goes into the next batch, and how long that batch is held back: decisions on values.
+
+Fairness: a large request takes part in each batch with what fits, then stands at the end of the queue again,
+so that small requests pass between its parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from inference.contract.predictions import Predictions
+from inference.contract.schema import Rows
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request in the queue: `taken` of its rows are in batches already, `answers` holds those that came back."""
+
+    rows: Rows
+    future: asyncio.Future[Predictions]
+    arrived: float
+    count: int
+    taken: int = 0
+    answers: list[Predictions] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Rows start..stop of a job: its share of one batch."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of this part, with their histories."""
+        job = self.job
+        return job.rows if self.stop - self.start == job.count else cut(job.rows, self.start, self.stop)
+
+
+def cut(rows: Rows, start: int, stop: int) -> Rows:
+    """Rows start..stop (counted in emitted rows) with the history that they need, and nothing else."""
+    emit, begin = rows.emit[start:stop], rows.start[start:stop]
+    first, last = int(begin.min()), int(emit.max()) + 1
+    return Rows(rows.values[first:last], emit - first, begin - first)
+
+
+class Queue:
+    """Jobs in the order of their turn. `rows` counts those that wait."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self.rows = 0
+
+    def push(self, job: Job) -> None:
+        """Stand a job at the end."""
+        self._jobs.append(job)
+        self.rows += job.count - job.taken
+
+    def age_s(self, now: float) -> float:
+        """How long the first job has been here; 0 when there is none."""
+        return now - self._jobs[0].arrived if self._jobs else 0.0
+
+    def take(self, max_rows: int) -> list[Part]:
+        """The next batch, of at most `max_rows` rows.
+
+        A job whose caller has given up is dropped. One that does not fit gives what fits and stands at the end of
+        the queue with the rest.
+        """
+        parts: list[Part] = []
+        room = max_rows
+        while self._jobs and room > 0:
+            job = self._jobs.popleft()
+            start, left = job.taken, job.count - job.taken
+            self.rows -= left
+            if job.future.done():
+                continue
+            share = min(left, room)
+            parts.append(Part(job, start, start + share))
+            job.taken += share
+            room -= share
+            if share < left:  # then there is no room left, and the loop ends
+                self.push(job)
+        return parts
+
+
+def hold_s(*, rows: int, max_rows: int, arriving: int, age_s: float, max_wait_s: float) -> float:
+    """How long to hold the next batch back, in seconds; 0 sends it off.
+
+    Waiting pays only while other requests are known to be on the way (their bodies are being read): with an idle
+    queue a request is never held back.
+    """
+    if rows >= max_rows or arriving == 0:
+        return 0.0
+    return max(0.0, max_wait_s - age_s)
