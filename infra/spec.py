@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-from pydantic import Field
-
 from infra import limits
 from infra.alarm_spec import Alarm
 from infra.names import DIGEST_VARIABLE, artifact_problems
@@ -215,4 +213,4 @@ class ModelSpec:
     artifact: Any
     _: KW_ONLY
     role: Any = None
-    environment: Mapping[str, Any] = Field(default_factory=dict)
+    environment: Mapping[str, Any]
