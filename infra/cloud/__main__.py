@@ -31,6 +31,7 @@ from infra.cloud.options import (
     DEFAULT_SERVE_IMAGE,
     SERVE_COMMAND,
     Options,
+    require_sensible,
 )
 from infra.cloud.runtime import Runtime
 
@@ -88,6 +89,7 @@ def _command(text: str) -> tuple[str, ...]:
 
 def _run(arguments: argparse.Namespace) -> None:
     guard.require_loopback(arguments.host)
+    require_sensible(arguments.port, arguments.max_instances)
     guard.stay_on_this_machine()
     home = arguments.home.resolve()
     lock_fd = lock.acquire(home / LOCK, _LOCK_TIMEOUT_S)

@@ -1,19 +1,17 @@
 """The control plane's calls: validated parameters in, response members out."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra.cloud.errors import invalid
 from infra.cloud.hosting import Hosting
 from infra.cloud.moto_app import Moto, seconds
+from infra.cloud.pages import page
 from infra.cloud.store import Config, Endpoint, Variant, arn, float32
 from infra.cloud.validation import validate
 
 Params = dict[str, Any]
 Answer = dict[str, Any]
-_PAGE = 10  # SageMaker's default MaxResults
 
 
 class Api:
@@ -82,14 +80,14 @@ class Api:
 
     def _list_configs(self, region: str, params: Params) -> Answer:
         configs = [config for config in self._store.configs.values() if config.region == region]
-        page, token = _page(configs, params, {"Name": lambda c: c.name, "CreationTime": lambda c: c.created})
+        found, token = page(configs, params, {"Name": lambda c: c.name, "CreationTime": lambda c: c.created})
         summaries = [
             {
                 "EndpointConfigName": config.name,
                 "EndpointConfigArn": config.arn,
                 "CreationTime": seconds(config.created),
             }
-            for config in page
+            for config in found
         ]
         return {"EndpointConfigs": summaries, **token}
 
@@ -165,7 +163,7 @@ class Api:
             "CreationTime": lambda e: e.created,
             "Status": lambda e: e.status,
         }
-        page, token = _page(endpoints, params, keys)
+        found, token = page(endpoints, params, keys)
         summaries = [
             {
                 "EndpointName": endpoint.name,
@@ -174,7 +172,7 @@ class Api:
                 "LastModifiedTime": seconds(endpoint.modified),
                 "EndpointStatus": endpoint.status,
             }
-            for endpoint in page
+            for endpoint in found
         ]
         return {"Endpoints": summaries, **token}
 
@@ -245,27 +243,3 @@ def _capture_summary(capture: Mapping[str, Any]) -> Answer:
         "DestinationS3Uri": capture["DestinationS3Uri"],
         "KmsKeyId": capture.get("KmsKeyId", ""),
     }
-
-
-def _page(
-    records: Iterable[Any], params: Params, keys: Mapping[str, Callable[[Any], Any]]
-) -> tuple[list[Any], dict[str, str]]:
-    """The records of a List call that pass its filters, in its order, one page of them; and the next page's token."""
-    bounds: tuple[tuple[str, Callable[[Any], datetime], Callable[[float, float], bool]], ...] = (
-        ("CreationTimeAfter", lambda r: r.created, lambda time, bound: time > bound),
-        ("CreationTimeBefore", lambda r: r.created, lambda time, bound: time < bound),
-        ("LastModifiedTimeAfter", lambda r: r.modified, lambda time, bound: time > bound),
-        ("LastModifiedTimeBefore", lambda r: r.modified, lambda time, bound: time < bound),
-    )
-    found = [record for record in records if params.get("NameContains", "").lower() in record.name.lower()]
-    for name, moment, within in bounds:
-        if name in params:
-            found = [record for record in found if within(moment(record).timestamp(), float(params[name]))]
-    order = keys[params.get("SortBy", "CreationTime")]
-    found.sort(key=order, reverse=params.get("SortOrder", "Descending") == "Descending")
-    token = params.get("NextToken", "0")
-    if not re.fullmatch(r"\d{1,9}", token):
-        raise invalid(f"Invalid NextToken: {token}")
-    start, size = int(token), params.get("MaxResults", _PAGE)
-    following = {"NextToken": str(start + size)} if start + size < len(found) else {}
-    return found[start : start + size], following

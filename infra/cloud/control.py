@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from infra.cloud import lock
 from infra.cloud.errors import CloudError
 from infra.cloud.guard import require_loopback
-from infra.cloud.options import DEFAULT_MAX_INSTANCES, DEFAULT_REGION, DEFAULT_SERVE_IMAGE
+from infra.cloud.options import require_sensible
 
 RECORD, LOCK, LOG = "cloud.json", "cloud.lock", "cloud.log"
 _START_LOCK = "start.lock"
@@ -60,35 +61,36 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     home: Path,
     *,
     port: int | None = None,
-    host: str = "127.0.0.1",
-    region: str = DEFAULT_REGION,
-    serve_image: str = DEFAULT_SERVE_IMAGE,
+    host: str | None = None,
+    region: str | None = None,
+    serve_image: str | None = None,
     serve_command: tuple[str, ...] | None = None,
-    max_instances: int = DEFAULT_MAX_INSTANCES,
+    max_instances: int | None = None,
     seed: int | None = None,
     timeout_s: float = 60,
 ) -> CloudInfo:
     """Start a cloud that outlives this process, and wait until it answers.
 
-    One that already runs in `home` with the same settings is returned as it is. Of two starts at once, one wins and
-    both return the same cloud.
+    One that already runs in `home` is returned as it is; a setting that is given must be the one that it runs with.
+    Of two starts at once, one wins and both return the same cloud.
 
     Args:
         home: the folder for its files.
         port: the port to listen on; None takes 4577, or a free one when that is taken.
-        host: a loopback address.
-        region: the region of calls that carry no signature.
-        serve_image: a pattern; models whose image matches are run as processes.
+        host: a loopback address; None is 127.0.0.1.
+        region: the region of calls that carry no signature; None is us-east-1.
+        serve_image: a pattern: models whose image matches are run as processes; None is *sagestage-inference*.
         serve_command: what runs an instance; None is the inference server.
-        max_instances: the most processes that one variant gets.
+        max_instances: the most processes that one variant gets; None is 2.
         seed: makes variant choice and capture sampling repeatable.
         timeout_s: seconds to wait for it.
 
     Raises:
         CloudError: the port is taken, the address is not loopback, a cloud with other settings runs, or it failed.
     """
-    require_loopback(host)
-    _require_sensible(port, max_instances)
+    if host is not None:
+        require_loopback(host)
+    require_sensible(port, max_instances)
     home = home.resolve()
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -97,13 +99,20 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     with lock.held(home / _START_LOCK, timeout_s) as mine:
         if not mine:
             raise CloudError(f"another start in {home} is still under way after {timeout_s:g} s: wait for it")
+        settings = {
+            "port": port,
+            "host": host,
+            "region": region,
+            "serve_image": serve_image,
+            "max_instances": max_instances,
+        }
+        given = {name: value for name, value in settings.items() if value is not None}
         running = status(home)
         if running is not None:
-            return _same(running, port, host, region, serve_image, max_instances)
-        arguments = ["--home", str(home), "--host", host, "--region", region, "--serve-image", serve_image]
-        arguments += ["--max-instances", str(max_instances)]
-        if port is not None:
-            arguments += ["--port", str(port)]
+            return _same(running, given)
+        arguments = ["--home", str(home)]
+        for name, value in given.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
         if seed is not None:
             arguments += ["--seed", str(seed)]
         if serve_command is not None:
@@ -147,21 +156,9 @@ def _stop(home: Path) -> bool:
     return running is not None
 
 
-def _require_sensible(port: int | None, max_instances: int) -> None:
-    if port is not None and not 1 <= port <= 65_535:
-        raise CloudError(f"--port must be between 1 and 65535, got {port}")
-    if max_instances < 1:
-        raise CloudError(f"--max-instances must be at least 1, got {max_instances}")
-
-
-def _same(
-    running: CloudInfo, port: int | None, host: str, region: str, serve_image: str, max_instances: int
-) -> CloudInfo:
+def _same(running: CloudInfo, given: Mapping[str, object]) -> CloudInfo:
     """The running cloud, when it is what was asked for."""
-    wanted = {"host": host, "region": region, "serve_image": serve_image, "max_instances": max_instances}
-    if port is not None:
-        wanted["port"] = port
-    for name, value in wanted.items():
+    for name, value in given.items():
         actual = getattr(running, name)
         if actual != value:
             raise CloudError(f"a cloud with {name} {actual} already runs at {running.url}, not {value}: stop it first")

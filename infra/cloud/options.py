@@ -4,6 +4,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.cloud.errors import CloudError
+
 DEFAULT_PORT = 4577
 DEFAULT_REGION = "us-east-1"
 DEFAULT_SERVE_IMAGE = "*sagestage-inference*"
@@ -43,3 +45,15 @@ class Options:
         """The address of every AWS service."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+
+def require_sensible(port: int | None, max_instances: int | None) -> None:
+    """Refuse numbers that cannot be; None is what was not given.
+
+    Raises:
+        CloudError: names the option and its value.
+    """
+    if port is not None and not 1 <= port <= 65_535:  # noqa: PLR2004 - TCP's own numbers
+        raise CloudError(f"--port must be between 1 and 65535, got {port}")
+    if max_instances is not None and max_instances < 1:
+        raise CloudError(f"--max-instances must be at least 1, got {max_instances}")
