@@ -53,7 +53,7 @@ def require_sensible(port: int | None, max_instances: int | None) -> None:
     Raises:
         CloudError: names the option and its value.
     """
-    if port is not None and not 1 <= port <= 65_535:  # noqa: PLR2004 - TCP's own numbers
+    if port is not None and not 1 <= port <= 65_535:
         raise CloudError(f"--port must be between 1 and 65535, got {port}")
     if max_instances is not None and max_instances < 1:
         raise CloudError(f"--max-instances must be at least 1, got {max_instances}")
