@@ -81,8 +81,7 @@ def load(config: TrainConfig, folder: Path, at: At) -> Dataset:
     Raises:
         DataError: the file cannot be read, lacks a named column, or has too few rows.
     """
-    names = chunks.header(config.data)
-    _check_names(config, names)
+    names = check(config)
     wanted = [name for name in names if name not in config.drop or name in config.order]
     spill = chunks.read(
         config.data,
@@ -138,7 +137,13 @@ def split(rows: int, config: TrainConfig) -> dict[Part, range]:
     return parts
 
 
-def _check_names(config: TrainConfig, names: tuple[str, ...]) -> None:
+def check(config: TrainConfig) -> tuple[str, ...]:
+    """The names of the file's columns, after a look whether those that the settings name are among them.
+
+    Raises:
+        DataError: they are not, or there is no such file.
+    """
+    names = chunks.header(config.data)
     asked = {
         "target": (config.target,),
         "order": config.order,
@@ -157,6 +162,7 @@ def _check_names(config: TrainConfig, names: tuple[str, ...]) -> None:
         raise DataError(f"{config.data}: {', '.join(problems)}, but the columns are {', '.join(names)}")
     if not set(names) - set(config.drop) - {config.target}:
         raise DataError(f"{config.data}: no column is left to learn from beside the target {config.target!r}: drop fewer")
+    return names
 
 
 def _keys(config: TrainConfig, spill: Spill) -> tuple[Floats, list[Column]]:

@@ -1,0 +1,268 @@
+"""Training by Ray Train, on a private Ray that lives as long as a run and listens on loopback alone.
+
+Ray is imported and started in a thread of its own: it takes seconds, in which the data are read and fitted. That
+thread lives as long as Ray does, because Ray has the kernel kill its processes when the thread that started them ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from safetensors.numpy import load_file, save_file
+
+from inference.contract.network import Single
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.loop import Epoch, Job
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Ray's least is 75 MiB; rows travel through memory-mapped files, so nothing large is put there."""
+MAX_SOCKET_FOLDER = 40
+"""Ray's sockets lie about 60 characters below its folder, and a Unix socket's path has at most 107."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # "no cluster": Ray then takes loopback for this machine's address
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the pace at which the controller looks at its workers; 2 s by default
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+WEIGHTS = "weights.safetensors"
+
+
+class PrivateRay:
+    """A Ray of one's own: started on entry (in the background), stopped on exit; serves several fits in a row.
+
+    Raises:
+        TrainingError: there are fewer CPUs or GPUs than workers, Ray already runs in this process, or does not start.
+    """
+
+    def __init__(self, workers: int = 1, *, use_gpu: bool = False) -> None:
+        cpus = len(os.sched_getaffinity(0))
+        if workers > cpus:
+            raise TrainingError(f"{workers} workers need {workers} CPUs and there are {cpus}: ask for fewer workers")
+        self.workers = workers
+        self.use_gpu = use_gpu
+        self._folder = _short_folder()
+        self._thread = threading.Thread(target=self._live, name="private-ray", daemon=True)
+        self._failure: BaseException | None = None
+        self._up = threading.Event()
+        self._over = threading.Event()
+        self._owned = False
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> Self:
+        self._environment = {name: os.environ.get(name) for name in SETTINGS}
+        os.environ.update(SETTINGS)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self._over.set()
+            self._thread.join()
+        finally:
+            for name, value in self._environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ready(self) -> None:
+        """Wait until Ray runs.
+
+        Raises:
+            TrainingError: it does not.
+        """
+        self._up.wait()
+        if self._failure is not None:
+            if isinstance(self._failure, TrainingError):
+                raise self._failure
+            raise TrainingError(f"Ray did not start: {_first_line(self._failure)}") from self._failure
+
+    def _live(self) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Ray's own deprecations are not the user's concern
+                self._init()
+        except BaseException as error:  # noqa: BLE001  # raised again by ready(), in the caller's thread
+            self._failure = error
+        self._up.set()
+        self._over.wait()
+        if self._owned:
+            import ray  # noqa: PLC0415  # as in _init
+
+            ray.shutdown()
+
+    def _init(self) -> None:
+        import logging  # noqa: PLC0415  # beside ray
+
+        import ray  # noqa: PLC0415  # takes a second: in this thread, beside the reading of the data
+        import ray.train.torch  # noqa: PLC0415  # takes two more
+
+        if ray.is_initialized():
+            raise TrainingError("Ray already runs in this process: train in a fresh one, or shut that Ray down")
+        gpus = _gpus() if self.use_gpu else 0
+        if self.use_gpu and self.workers > gpus:
+            raise TrainingError(
+                f"{self.workers} workers with use_gpu need {self.workers} GPUs and there are {gpus}: train on the CPU"
+            )
+        self._owned = True
+        ray.init(
+            address="local",
+            num_cpus=max(self.workers, 2),
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            _temp_dir=str(self._folder),
+        )
+        address = ray.util.get_node_ip_address()
+        if address != LOOPBACK:
+            raise TrainingError(f"Ray would listen on {address}: train in a process that has not imported ray before")
+
+    def fit(self, job: Job, on_epoch: Callable[[Epoch], None], *, folder: Path) -> Trained:
+        """Train with a TorchTrainer; `folder` holds what Ray keeps of the run.
+
+        Raises:
+            TrainingError: Ray did not start, or a worker failed; says why in one line.
+        """
+        self.ready()
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415  # as above
+        from ray.train.torch import TorchTrainer  # noqa: PLC0415
+
+        with _epochs(folder / "epochs.pipe", on_epoch) as pipe:
+            trainer = TorchTrainer(
+                _worker,
+                train_loop_config={"job": job.model_dump(mode="json"), "pipe": str(pipe)},
+                scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu),
+                run_config=RunConfig(
+                    name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=0)
+                ),
+            )
+            try:
+                result = trainer.fit()
+            except TrainingFailedError as error:
+                raise TrainingError(_cause(error)) from error
+        if result.checkpoint is None or result.metrics is None:
+            raise TrainingError("the workers ended without a model: see Ray's log")
+        with result.checkpoint.as_directory() as checkpoint:
+            weights = load_file(Path(checkpoint) / WEIGHTS)
+        return Trained(weights, int(result.metrics["epochs"]), int(result.metrics["best"]))
+
+
+class Trained:
+    """What training made: the best weights, how many epochs were run, and which (from 1) was the best."""
+
+    def __init__(self, weights: Mapping[str, Single], epochs: int, best: int) -> None:
+        self.weights = weights
+        self.epochs = epochs
+        self.best = best
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    import ray.train  # noqa: PLC0415  # the workers' imports
+    import ray.train.torch  # noqa: PLC0415
+
+    from training import loop  # noqa: PLC0415
+
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    job = loop.Job.model_validate(settings["job"])
+    with Path(settings["pipe"]).open("w", encoding="ascii", buffering=1) as pipe:
+
+        def tell(epoch: Epoch) -> None:
+            if rank == 0:
+                pipe.write(epoch.model_dump_json() + "\n")
+
+        outcome = loop.train(
+            job,
+            tell,
+            device=str(ray.train.torch.get_device()),
+            rank=rank,
+            workers=workers,
+            wrap=ray.train.torch.prepare_model if workers > 1 else lambda module: module,
+        )
+    metrics = {"epochs": len(outcome.epochs), "best": outcome.best}
+    if rank != 0:
+        ray.train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(outcome.weights, Path(folder) / WEIGHTS)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+@contextmanager
+def _epochs(pipe: Path, on_epoch: Callable[[Epoch], None]) -> Iterator[Path]:
+    """A named pipe whose lines, written by the first worker, become calls of `on_epoch` in a thread of this process."""
+    from training.loop import Epoch  # noqa: PLC0415  # imports torch, like ray above
+
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDWR)  # open at both ends: neither side waits for the other to appear
+    end = "\n"
+
+    def listen() -> None:
+        with os.fdopen(os.dup(descriptor), encoding="ascii") as lines:
+            for line in lines:
+                if line == end:
+                    return
+                on_epoch(Epoch.model_validate(json.loads(line)))
+
+    thread = threading.Thread(target=listen, name="epochs", daemon=True)
+    thread.start()
+    try:
+        yield pipe
+    finally:
+        os.write(descriptor, end.encode())
+        thread.join()
+        os.close(descriptor)
+        pipe.unlink()
+
+
+def _short_folder() -> Path:
+    base = tempfile.gettempdir()
+    if len(base) > MAX_SOCKET_FOLDER - len("/ray-12345678"):
+        base = "/tmp"  # noqa: S108  # mkdtemp makes a folder of its own in it, for its owner only
+    return Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+
+
+def _gpus() -> int:
+    import torch  # noqa: PLC0415  # as ray
+
+    return torch.cuda.device_count()
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost exception of a worker, in one line."""
+    failures = getattr(error, "worker_failures", None) or {}
+    for rank in sorted(failures):
+        inner: BaseException = failures[rank]
+        while (cause := getattr(inner, "cause", None) or inner.__cause__) is not None:
+            inner = cause
+        text = _first_line(inner)
+        return text if isinstance(inner, TrainingError) else f"worker {rank} failed: {text}"
+    return f"training failed: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,300 @@
+"""A run: data, fit, training, gate, package; or several models on the same prepared data and one Ray.
+
+    with PrivateRay() as cluster, prepare(config) as prepared:
+        champion = fit(prepared, config, cluster)
+        challenger = fit(prepared, config.model_copy(update={...}), cluster)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from inference.contract import artifact
+from inference.contract.errors import ContractError
+from inference.contract.network import NetworkSpec, Single
+from inference.contract.predictions import Predictions
+from inference.contract.schema import Task
+from inference.contract.transform import Transform
+from training import dataset as data
+from training import evaluate, features, gate
+from training.config import TrainConfig
+from training.dataset import Dataset, Part
+from training.errors import DataError, TrainingError
+from training.events import EpochFinished, OnEvent, Stage, Stages, ignore
+from training.features import Counts, FeatureSet, LeftOut
+from training.fit import fit as fit_transform
+from training.gate import Verdict
+from training.heldout import HeldOut
+from training.package import golden, package
+from training.ray_train import PrivateRay, Trained
+
+HELD_OUT_ROWS = 2_000
+"""Test rows that a result keeps in memory, to send to an endpoint."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made.
+
+    Attributes:
+        config: the settings of the run.
+        artifact: the archive; None when the gate was missed: then nothing may be deployed, and nothing was packaged.
+        sha256: its digest, 64 hex digits; None likewise.
+        metrics: on the test rows, by the names of `inference.contract.metrics`.
+        verdict: what the gates said.
+        rows: of each part.
+        left_out: training and validation rows that did not enter the loss, with the reasons.
+        counts: values changed, by column, over all rows.
+        warnings: what is odd about the data, in sentences.
+        epochs, best_epoch: epochs run, and the one (from 1) whose weights were kept.
+        seconds: by stage; those of data and fit are shared by the models of one preparation.
+        held_out: test rows as JSON instances.
+        predictions: the offline predictions for `held_out`, row by row.
+    """
+
+    config: TrainConfig
+    transform: Transform
+    artifact: Path | None
+    sha256: str | None
+    metrics: dict[str, float]
+    verdict: Verdict
+    rows: dict[str, int]
+    left_out: dict[str, LeftOut]
+    counts: dict[str, Counts]
+    warnings: tuple[str, ...]
+    epochs: int
+    best_epoch: int
+    seconds: dict[str, float]
+    held_out: HeldOut
+    predictions: Predictions
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.config.name
+
+    @property
+    def task(self) -> Task:
+        """What the model predicts."""
+        return self.transform.table.task
+
+    @property
+    def key(self) -> str | None:
+        """The object key that the archive has everywhere."""
+        return None if self.sha256 is None else artifact.key(self.name, self.sha256)
+
+
+@dataclass
+class Prepared:
+    """Data that are read, fitted and turned into features, in a run folder that ends with this context."""
+
+    config: TrainConfig
+    folder: Path
+    dataset: Dataset
+    transform: Transform
+    features: FeatureSet
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    _models: int = field(default=0)
+
+    @property
+    def task(self) -> Task:
+        """What the models predict."""
+        return self.transform.table.task
+
+    def model_folder(self) -> Path:
+        """A fresh folder below the run's, for what training one model needs."""
+        self._models += 1
+        folder = self.folder / f"model-{self._models}"
+        folder.mkdir()
+        return folder
+
+    def close(self) -> None:
+        """Remove the run folder."""
+        _discard(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
+    """Stages data and fit.
+
+    Raises:
+        DataError: the data cannot be read, or nothing can be learnt from them.
+        ConfigError: a gate is on a metric that the task does not have.
+    """
+    stages = Stages(on_event)
+    data.check(config)
+    folder = _run_folder(config.output)
+    try:
+        with stages.stage(Stage.DATA) as stage:
+            rows = data.load(config, folder, stage.at)
+            parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
+            stage.summary = f"{rows.spill.rows:,} rows × {len(rows.columns)} columns: {parts}"
+        with stages.stage(Stage.FIT) as stage:
+            fitted = fit_transform(rows, config)
+            gate.check_task(config.gates, fitted.transform.table.task)
+            made = features.build(rows, fitted.transform, config, folder, stage.at)
+            clipped = sum(count.clipped for count in made.counts.values())
+            imputed = sum(count.imputed for count in made.counts.values())
+            width = len(fitted.transform.feature_names)
+            stage.summary = f"{width} features; {clipped:,} values clipped, {imputed:,} imputed"
+    except BaseException:
+        _discard(folder)
+        raise
+    warnings = (*rows.warnings, *fitted.warnings)
+    return Prepared(config, folder, rows, fitted.transform, made, warnings, stages.seconds)
+
+
+def fit(prepared: Prepared, config: TrainConfig, cluster: PrivateRay, on_event: OnEvent = ignore) -> TrainResult:
+    """Stages train, gate and package, for one model on prepared data.
+
+    Raises:
+        TrainingError: the settings ask for other data than were prepared, or training failed.
+    """
+    if config.preparation() != prepared.config.preparation():
+        theirs = prepared.config.preparation()
+        odd = [name for name, value in config.preparation().items() if value != theirs[name]]
+        raise TrainingError(f"{config.name}: the data were prepared with another {', '.join(odd)}: prepare them again")
+    gate.check_task(config.gates, prepared.task)
+    transform, dataset = prepared.transform, prepared.dataset
+    outputs = max(len(transform.classes), 1)
+    network = NetworkSpec(
+        inputs=len(transform.feature_names), hidden=config.hidden, outputs=outputs, activation=config.activation
+    )
+    stages = Stages(on_event, config.name)
+    with stages.stage(Stage.TRAIN) as stage:
+        stage.at("starting Ray")
+        cluster.ready()
+        stage.at("starting workers")
+        trained = _train(prepared, config, network, cluster, on_event)
+        stage.summary = f"{trained.epochs} epochs, the best was {trained.best}"
+    with stages.stage(Stage.GATE) as stage:
+        predictions, metrics, oddities = _evaluate(prepared, network, trained.weights)
+        verdict = gate.judge(config.gates, metrics)
+        stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    held_out = HeldOut.of(dataset, transform, limit=HELD_OUT_ROWS)
+    rows = {str(part): len(found) for part, found in dataset.parts.items()}
+    path, digest = None, None
+    if verdict.passed:
+        with stages.stage(Stage.PACKAGE) as stage:
+            path = config.output / config.name / "model.tar.gz"
+            try:
+                digest = package(
+                    path,
+                    name=config.name,
+                    transform=transform,
+                    network=network,
+                    weights=trained.weights,
+                    metrics=metrics,
+                    rows=rows,
+                    trained_until=dataset.until,
+                    golden=golden(held_out, predictions),
+                )
+            except (ContractError, OSError) as error:
+                raise TrainingError(f"{path}: cannot be written: {error}") from error
+            stage.summary = f"{path}, {path.stat().st_size:,} bytes, {digest[:12]}"
+    return TrainResult(
+        config=config,
+        transform=transform,
+        artifact=path,
+        sha256=digest,
+        metrics=metrics,
+        verdict=verdict,
+        rows=rows,
+        left_out={str(part): left for part, left in prepared.features.left_out.items()},
+        counts=prepared.features.counts,
+        warnings=(*prepared.warnings, *oddities),
+        epochs=trained.epochs,
+        best_epoch=trained.best,
+        seconds=prepared.seconds | stages.seconds,
+        held_out=held_out,
+        predictions=predictions.part(0, len(held_out)),
+    )
+
+
+def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
+    """One model, from the file to the archive.
+
+    Raises:
+        TrainingError: one line with what is wrong and what to do about it.
+    """
+    with PrivateRay(config.workers, use_gpu=config.use_gpu) as cluster, prepare(config, on_event) as prepared:
+        return fit(prepared, config, cluster, on_event)
+
+
+def _run_folder(output: Path) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".run-", dir=output)).resolve()
+    except OSError as error:
+        raise TrainingError(f"{output}: no folder to write to: {error.strerror}: choose another output") from None
+
+
+def _discard(folder: Path) -> None:
+    """Remove a run folder, and the output folder if there is nothing else in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+def _train(
+    prepared: Prepared, config: TrainConfig, network: NetworkSpec, cluster: PrivateRay, on_event: OnEvent
+) -> Trained:
+    from training.loop import Epoch, Job  # noqa: PLC0415  # imports torch: beside the reading of the data, by then
+
+    def tell(epoch: Epoch) -> None:
+        on_event(
+            EpochFinished(config.name, epoch.number, config.epochs, epoch.train_loss, epoch.validation_loss)
+        )
+
+    job = Job(
+        features=prepared.features.features,
+        targets=prepared.features.targets,
+        train_rows=prepared.features.usable[Part.TRAIN],
+        validation_rows=prepared.features.usable[Part.VALIDATION],
+        network=network,
+        task=prepared.task,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        dropout=config.dropout,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        patience=config.patience,
+        seed=config.seed,
+    )
+    return cluster.fit(job, tell, folder=prepared.model_folder())
+
+
+def _evaluate(
+    prepared: Prepared, network: NetworkSpec, weights: Mapping[str, Single]
+) -> tuple[Predictions, dict[str, float], list[str]]:
+    """Predictions for all test rows, the metrics on those that have a target, and what is odd about the others."""
+    dataset, transform = prepared.dataset, prepared.transform
+    part, column = dataset.parts[Part.TEST], dataset.index(dataset.target)
+    predictions = evaluate.predict(transform, network, weights, prepared.features.matrix()[part.start : part.stop])
+    coder = features.Coder(transform, dataset.spill)
+    actual = np.concatenate(
+        [coder(chunk)[:, column] for chunk in dataset.part(Part.TEST, prepared.config.chunk_rows)]
+    )
+    warnings = []
+    if unknown := int(np.isnan(actual).sum()):
+        if unknown == len(actual):
+            raise DataError(f"{dataset.source}: none of the {unknown} test rows has a target: nothing can be measured")
+        warnings.append(f"{unknown} test rows have no target and are not in the metrics")
+    if transform.table.task is Task.CLASSIFICATION and (new := int((features.class_indices(transform, actual) == -1).sum())):
+        warnings.append(f"{new} test rows are of classes that no training row has: they count as misses")
+    return predictions, evaluate.metrics(predictions, transform, actual), warnings
