@@ -7,7 +7,8 @@ from pathlib import Path
 import pulumi
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # Pulumi starts programs in this folder; the components are beside it
+if str(HERE.parent) not in sys.path:
+    sys.path.insert(0, str(HERE.parent))  # Pulumi starts programs in this folder; the components are beside it
 
 from infra import InfraError  # noqa: E402 - it is found through the line above
 
