@@ -60,7 +60,7 @@ def same(old: Plain, new: Plain) -> bool:
     if isinstance(old, bool) or isinstance(new, bool):
         return old is new
     if _scalars(old) and _scalars(new):
-        return sorted(map(repr, old)) == sorted(map(repr, new))
+        return sorted(map(_rank, old)) == sorted(map(_rank, new))
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(same(*pair) for pair in zip(old, new, strict=True))
     if isinstance(old, dict) and isinstance(new, dict):
@@ -76,6 +76,12 @@ def same_json(old: Plain, new: Plain) -> bool:
         return bool(json.loads(old) == json.loads(new))
     except ValueError:
         return old == new
+
+
+def _rank(scalar: Plain) -> tuple[bool, str]:
+    """An order of scalars in which equal ones, and no others, meet: 1 and 1.0 are equal, 1 and true are not."""
+    number = isinstance(scalar, int | float) and not isinstance(scalar, bool)
+    return number, repr(float(scalar)) if isinstance(scalar, int | float) and number else repr(scalar)
 
 
 def _absent(value: Plain) -> bool:
