@@ -23,7 +23,7 @@ def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ..
     """Train one model into the project's artifacts.
 
     Raises:
-        GateError: the model misses its gate; its archive is kept for a look, but nothing names it.
+        GateError: the model misses its gate; it is not packaged.
     """
     from sagestage import models
 
@@ -35,7 +35,7 @@ def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ..
         output.print_json(model.to_json())
     else:
         console.print(report.metrics_table([model]))
-        console.print(f"[bold]{escape(str(model.archive))}[/]")
+    if model.archive is not None and not as_json:
         console.print(f"Next: sagestage serve {escape(str(model.archive))}", highlight=False, soft_wrap=True)
     if not model.passed:
         raise GateError(report.gate_sentence([model]))

@@ -13,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+WIDTH = 18
+"""Of the longest name of a stage."""
 Clock = Callable[[], float]
 
 
@@ -70,7 +72,7 @@ class Stages:
         stage = Stage(name)
         task = None
         if self._live is not None:
-            live, task = self._live, self._live.add_task(f"{name:<8}", total=None, at="")
+            live, task = self._live, self._live.add_task(f"{name:<{WIDTH}}", total=None, at="")
 
             def update(text: str, fraction: float | None) -> None:
                 if fraction is None:
@@ -89,12 +91,16 @@ class Stages:
             self.seconds[name] = self._clock() - begin
             if self._live is not None and task is not None:
                 self._live.remove_task(task)
-            self.say(f"{mark} {name:<8} [dim]{self.seconds[name]:6.1f} s[/]  {escape(stage.summary)}")
+            self.say(f"{mark} {name:<{WIDTH}} [dim]{self.seconds[name]:6.1f} s[/]  {escape(stage.summary)}")
 
     def say(self, line: str) -> None:
         """Print a line (rich markup) above the bars."""
         if not self._quiet:
             self.console.print(line, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print a remark on something odd."""
+        self.say(f"[yellow]![/] {escape(text)}")
 
     def show(self, renderable: RenderableType) -> None:
         """Print a table above the bars."""
@@ -106,4 +112,4 @@ class Stages:
         head = f"{name} {text.split(' ', 1)[0]}"
         if text and head != self._announced:
             self._announced = head
-            self.say(f"  {name:<8} {escape(text)}")
+            self.say(f"  {name:<{WIDTH}} {escape(text)}")

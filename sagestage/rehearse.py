@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from rich.markup import escape
 
 from sagestage import aws, captured, models, output, report, stackfile, traffic
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
 
     from infra.cloud.control import CloudInfo
 
+REQUEST = "request.json"
 CHAMPION, CHALLENGER = "champion", "challenger"
 HYPERPARAMETERS: Mapping[str, Mapping[str, Any]] = {
     CHAMPION: {"hidden": (64, 32), "learning_rate": 3e-3},
     CHALLENGER: {"hidden": (128, 64, 32), "learning_rate": 2e-3, "weight_decay": 1e-3},
 }
 """The two models of the demand program differ in these."""
-DEFAULT_GATES = {"regression": ("r2>=0.8",), "classification": ("accuracy>=0.7",)}
-"""What a model must reach when nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def rehearse(project: Project, options: Options, *, as_json: bool = False) -> No
             raise GateError(report.gate_sentence(missed))
         try:
             deployed = _deploy(project, trained, stages)
-            sent = _traffic(trained, deployed, options.requests, stages)
+            sent = _traffic(project, trained, deployed, options.requests, stages)
             capture = _capture(deployed, sent, stages)
         finally:
             if options.down:
@@ -86,7 +86,7 @@ def _train(project: Project, options: Options, stages: Stages) -> models.Trained
     """Data, fit, training, gate and packaging of both models."""
     common = {"seed": options.seed, **_data(project, options, stages)}
     settings = [common | {"name": name} | dict(hyper) for name, hyper in HYPERPARAMETERS.items()]
-    return models.train(project, settings, options.gates or DEFAULT_GATES, stages)
+    return models.train(project, settings, options.gates, stages, default_gates=True)
 
 
 def _data(project: Project, options: Options, stages: Stages) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _deploy(project: Project, trained: models.Trained, stages: Stages) -> Deploy
         uris = {}
         for model in trained.models:
             stage.at(f"uploading {model.name}")
-            uris[model.name] = aws.upload(cloud, model.archive, model.key)
+            uris[model.name] = aws.upload(cloud, *model.kept)
         stage.summary = f"{cloud.url}, {len(uris)} artifacts in its S3"
         values = {"url": cloud.url, "region": cloud.region, "image": stackfile.IMAGE, **uris}
         stackfile.write_local(project.root, values)
@@ -133,12 +133,15 @@ def _deploy(project: Project, trained: models.Trained, stages: Stages) -> Deploy
     return Deployed(cloud, uris, str(result.outputs["endpoint"]))
 
 
-def _traffic(trained: models.Trained, deployed: Deployed, requests: int, stages: Stages) -> traffic.Traffic:
+def _traffic(
+    project: Project, trained: models.Trained, deployed: Deployed, requests: int, stages: Stages
+) -> traffic.Traffic:
     """Held-out rows by boto3, checked against the offline predictions."""
     sagemaker = aws.client(deployed.cloud, "sagemaker")
     with stages.stage("traffic") as stage:
         total = requests + traffic.TARGETED * len(trained.models)
         instances, expected = trained.held_out(requests)
+        _leave_request(project, instances[0])
         endpoint = sagemaker.describe_endpoint(EndpointName=deployed.endpoint)
         sent = traffic.send(
             aws.client(deployed.cloud, "sagemaker-runtime"),
@@ -165,6 +168,11 @@ def _capture(deployed: Deployed, sent: traffic.Traffic, stages: Stages) -> captu
             allowed = f"allowed {found.interval[0]}-{found.interval[1]}"
             stage.summary = f"{found.records} records at {found.percent} % ({allowed}), {_verdict(found.problems)}"
     return found
+
+
+def _leave_request(project: Project, instance: Any) -> None:
+    """A request to play with, where the report says that it is."""
+    (project.home / REQUEST).write_bytes(orjson.dumps({"instances": [instance]}, option=orjson.OPT_INDENT_2))
 
 
 def _stop(project: Project, stages: Stages) -> None:
@@ -221,7 +229,7 @@ def _summary(
     """The report as one JSON object."""
     return {
         "stages": dict(seconds),
-        "metrics": {model.name: model.metrics for model in trained.models},
+        "metrics": {model.name: model.result.metrics for model in trained.models},
         "rows": dict(trained.rows),
         "warnings": list(trained.warnings),
         "endpoint": deployed.endpoint,
@@ -239,7 +247,11 @@ def _summary(
         if capture is None
         else {"uri": capture.uri, "records": capture.records, "interval": list(capture.interval)},
         "artifacts": {
-            model.name: {"path": str(model.archive), "uri": deployed.uris[model.name], "sha256": model.sha256}
+            model.name: {
+                "path": str(model.archive),
+                "uri": deployed.uris[model.name],
+                "sha256": model.result.sha256,
+            }
             for model in trained.models
         },
         "problems": _problems(sent, capture),

@@ -42,34 +42,34 @@ def table(title: str, *columns: str, right: Iterable[int] = ()) -> Table:
 
 def metrics_table(models: Sequence[Model]) -> Table:
     """Held-out metrics of each model, and whether they pass the gate."""
-    names = list(models[0].metrics)
+    names = list(models[0].result.metrics)
     made = table("Held-out metrics", "model", *names, "gate", right=range(1, len(names) + 1))
     for model in models:
         verdict = "[green]passed[/]" if model.passed else "[red]missed[/]"
-        rules = ", ".join(model.gates) or "none"
-        made.add_row(model.name, *(f"{model.metrics[name]:.4f}" for name in names), f"{verdict} ({escape(rules)})")
+        rules = ", ".join(str(check.gate) for check in model.result.verdict.checks)
+        made.add_row(
+            model.name,
+            *(f"{model.result.metrics[name]:.4f}" for name in names),
+            f"{verdict} {escape(rules)}" if rules else "none",
+        )
     return made
 
 
 def gate_table(models: Sequence[Model]) -> Table:
-    """Every rule of the gate, what was measured, and by how much it was missed."""
+    """Every rule of the gate, what was measured on the held-out rows, and by how much it was missed."""
     made = table("Gate", "model", "rule", "measured", "missed by", right=(2, 3))
     for model in models:
-        for check in model.checks:
-            missed = "" if check.passed else f"[red]{check.shortfall:.4f}[/]"
-            made.add_row(model.name, escape(check.rule), f"{check.measured:.4f}", missed)
+        for check in model.result.verdict.checks:
+            measured = "undefined" if check.value is None else f"{check.value:.4f}"
+            missed = "" if check.value is None else f"{abs(check.value - check.gate.threshold):.4f}"
+            made.add_row(model.name, escape(str(check.gate)), measured, "" if check.passed else f"[red]{missed}[/]")
     return made
 
 
 def gate_sentence(models: Sequence[Model]) -> str:
-    """Which models missed which rules."""
-    missed = [
-        f"{model.name} has {check.metric} {check.measured:.4f}, the gate wants {check.rule}"
-        for model in models
-        for check in model.checks
-        if not check.passed
-    ]
-    return f"not deployed: {'; '.join(missed)} (better data, more --epochs, or another --gate)"
+    """Which models missed which rules, and what can be done."""
+    missed = "; ".join(f"{model.name}: {model.result.verdict.reason}" for model in models)
+    return f"not deployed: {missed}. Better data, other features or another --gate may help"
 
 
 def plan_table(result: Result) -> Table:

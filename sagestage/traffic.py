@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ class Expected:
     """What a variant's model must answer for the rows that are sent."""
 
     version: str
-    predictions: NDArray[np.float64]
+    predictions: NDArray[np.float64] | NDArray[np.int64]
     tolerance: Tolerance
 
 
@@ -94,11 +95,12 @@ def send(
         SagestageError: a request failed.
     """
     done = 0
+    run = uuid.uuid4().hex[:8]  # capture may hold records of earlier runs
 
     def one(number: int, target: str | None) -> Answer:
         nonlocal done
         row = number % len(instances)
-        answer = _invoke(runtime, endpoint, instances[row], row, target, f"rehearsal-{number}")
+        answer = _invoke(runtime, endpoint, instances[row], row, target, f"rehearsal-{run}-{number}")
         done += 1
         on_progress(done)
         return answer
