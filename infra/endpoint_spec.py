@@ -1,5 +1,6 @@
 """An endpoint as one value: what its parts must not be to one another."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -30,13 +31,16 @@ def _known_variants(variants: tuple[Variant, ...], alarms: tuple[Alarm, ...]) ->
             yield f"alarm {alarm.name!r} could not fire: there is no variant {alarm.variant!r}, only {', '.join(names)}"
 
 
-def _unique_alarms(alarms: tuple[Alarm, ...]) -> Iterator[str]:
-    for i, alarm in enumerate(alarms):
-        if any(
-            alarm.name == other.name and (alarm.variant == other.variant or None in {alarm.variant, other.variant})
-            for other in alarms[:i]
-        ):
-            yield f"alarm names must be unique for a variant, got {alarm.name!r} twice: one needs another variant="
+def _unique_alarms(variants: tuple[Variant, ...], alarms: tuple[Alarm, ...]) -> Iterator[str]:
+    watched = Counter(
+        f"{variant.name}-{alarm.name}"
+        for alarm in _watched(alarms)
+        for variant in variants
+        if alarm.variant in {None, variant.name}
+    )
+    for name, number in watched.items():
+        if number > 1:
+            yield f"alarm names must be unique, got {name!r} {number} times: an alarm needs another name or variant="
 
 
 def _rollback_alarms(variants: tuple[Variant, ...], alarms: tuple[Alarm, ...]) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import string
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from infra.names import LOCAL
 from infra.provider import AwsProvider
 from infra.prune import Orphans, prune
 from tests.cloud_support.helpers import BUCKET, IMAGE, Cloud, archived, running
+from tests.provider_support.real_cli import Project, cli_path, short, told
 
 with warnings.catch_warnings():
     # pulumi-aws warns of its own old S3 names when they are loaded, and warnings are errors here: load them now
@@ -143,3 +146,28 @@ def test_an_unknown_program_is_refused_with_those_there_are(stack: Stack) -> Non
     file.write_text(file.read_text().replace("program: demand", "program: supply"))
     with pytest.raises(EngineError, match="must be one of demand, got 'supply'"):
         stack.engine().preview()
+
+
+@pytest.mark.slow
+def test_the_real_cli_makes_the_same_resources_as_the_embedded_engine(stack: Stack) -> None:
+    path = cli_path()
+    (stack.root / ".venv").symlink_to(Path(sys.prefix))
+    cli = Project(stack.root, stack.cloud.info.url, path)
+    stack.configure()
+    cli.deploy("up")
+    cli.pulumi("preview", "--expect-no-changes", "--non-interactive")
+    real = {short(one["urn"]): one for one in cli.exported()}
+    cli.deploy("destroy")
+    assert len(stack.prune().models) == 2
+
+    stack.engine().up()
+    state = json.loads((stack.root / ".sagestage" / "stacks" / "sagestage" / "local.json").read_text())
+    embedded = {short(one["urn"]): one for one in state["deployment"]["resources"]}
+    assert embedded.keys() == real.keys()
+    for name, one in real.items():
+        for part in ("urn", "inputs", "parent", "protect", "retainOnDelete"):
+            mine, theirs = (told(found.get(part), stack.cloud.info.url) for found in (embedded[name], one))
+            assert mine == theirs, f"{name}: {part}"
+        assert told(sorted(embedded[name].get("dependencies") or []), "-") == told(
+            sorted(one.get("dependencies") or []), "-"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import yaml
 
 from infra import Alarm, AllAtOnce, Canary, Capture, Endpoint, Model, Scaling, SpecError, Variant
 
@@ -243,3 +244,14 @@ def test_scaled_variants_start_at_their_minimum(deploy: Deploy) -> None:
 
     variant = one(deploy(program), "EndpointConfiguration")["inputs"]["productionVariants"][0]
     assert (variant["initialInstanceCount"], variant["initialVariantWeight"]) == (3, 0.5)
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_every_stack_file_is_accepted_by_its_program(deploy: Deploy, demand: Program, stack: str) -> None:
+    content = yaml.safe_load((SNAPSHOT.parents[2] / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    own = {key.partition(":")[2]: value for key, value in content.items() if key.startswith("sagestage:")}
+    assert content["aws:allowedAccountIds"] == [own["image"].partition(".")[0]], "never deployed into another account"
+    monitor = deploy(demand, stack, **own)
+    assert one_of(monitor, "aws:sagemaker/endpoint:Endpoint")["inputs"]["name"] == f"sagestage-{stack}-demand"
+    policies = [found["inputs"]["policy"] for found in of_type(monitor, "RolePolicy")]
+    assert sum("ecr:BatchGetImage" in policy for policy in policies) == 2
