@@ -1,20 +1,14 @@
-"""From a trained network to model.tar.gz: manifest, weights and golden rows; the same content gives the same bytes."""
+"""What goes into the archive beside the weights: golden rows, and the versions that made the model."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from inference.contract import artifact
-from inference.contract.artifact import Golden, Manifest
-from inference.contract.network import NetworkSpec, Single
+from inference.contract.artifact import Golden
 from inference.contract.predictions import Predictions
-from inference.contract.transform import Transform
 from training.heldout import HeldOut
 
 GOLDEN_ROWS = 16
@@ -32,38 +26,9 @@ def golden(held_out: HeldOut, predictions: Predictions) -> Golden:
     )
 
 
-def package(
-    path: Path,
-    *,
-    name: str,
-    transform: Transform,
-    network: NetworkSpec,
-    weights: Mapping[str, Single],
-    metrics: dict[str, float],
-    rows: dict[str, int],
-    trained_until: str | None,
-    golden: Golden,
-) -> str:
-    """Write the archive and return its sha256.
-
-    Raises:
-        ArtifactError: the model does not give its golden answers.
-    """
-    manifest = Manifest(
-        name=name,
-        transform=transform,
-        network=network,
-        metrics=metrics,
-        rows=rows,
-        trained_until=trained_until,
-        versions=versions(),
-    )
-    return artifact.pack(path, manifest, weights, golden)
-
-
 def versions() -> dict[str, str]:
     """What the model was made with."""
-    found: dict[str, Any] = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -12,13 +12,13 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-
-from safetensors.numpy import load_file, save_file
 
 from inference.contract.network import Single
 from training.errors import TrainingError
@@ -42,7 +42,7 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-WEIGHTS = "weights.safetensors"
+OnEpoch = Callable[[int, "Epoch"], None]
 
 
 class PrivateRay:
@@ -138,20 +138,23 @@ class PrivateRay:
         if address != LOOPBACK:
             raise TrainingError(f"Ray would listen on {address}: train in a process that has not imported ray before")
 
-    def fit(self, job: Job, on_epoch: Callable[[Epoch], None], *, folder: Path) -> Trained:
-        """Train with a TorchTrainer; `folder` holds what Ray keeps of the run.
+    def fit(self, jobs: Sequence[Job], on_epoch: OnEpoch, *, folder: Path) -> list[Trained]:
+        """Train networks one after the other, in the workers of one TorchTrainer: starting those takes longer than an epoch.
+
+        `on_epoch` hears, in a thread of its own, the number of the job and each epoch; `folder`, which must not exist,
+        holds what Ray keeps of the run.
 
         Raises:
             TrainingError: Ray did not start, or a worker failed; says why in one line.
         """
         self.ready()
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415  # as above
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415  # as in _init
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
-        with _epochs(folder / "epochs.pipe", on_epoch) as pipe:
+        with _epochs(folder, on_epoch) as pipe:
             trainer = TorchTrainer(
                 _worker,
-                train_loop_config={"job": job.model_dump(mode="json"), "pipe": str(pipe)},
+                train_loop_config={"jobs": [job.model_dump(mode="json") for job in jobs], "pipe": str(pipe)},
                 scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu),
                 run_config=RunConfig(
                     name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=0)
@@ -161,24 +164,23 @@ class PrivateRay:
                 result = trainer.fit()
             except TrainingFailedError as error:
                 raise TrainingError(_cause(error)) from error
-        if result.checkpoint is None or result.metrics is None:
-            raise TrainingError("the workers ended without a model: see Ray's log")
-        with result.checkpoint.as_directory() as checkpoint:
-            weights = load_file(Path(checkpoint) / WEIGHTS)
-        return Trained(weights, int(result.metrics["epochs"]), int(result.metrics["best"]))
+        if result.return_value is None:
+            raise TrainingError("the workers ended without a model")
+        return [Trained(*parts) for parts in result.return_value]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """What training made: the best weights, how many epochs were run, and which (from 1) was the best."""
+    """What training made: the best weights, how many epochs were run, which (from 1) was the best, and the seconds."""
 
-    def __init__(self, weights: Mapping[str, Single], epochs: int, best: int) -> None:
-        self.weights = weights
-        self.epochs = epochs
-        self.best = best
+    weights: Mapping[str, Single]
+    epochs: int
+    best: int
+    seconds: float
 
 
-def _worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs."""
+def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, int, float]]:
+    """What each Ray Train worker runs; the first one's answer counts."""
     import ray.train  # noqa: PLC0415  # the workers' imports
     import ray.train.torch  # noqa: PLC0415
 
@@ -186,36 +188,34 @@ def _worker(settings: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    job = loop.Job.model_validate(settings["job"])
+    outcomes = []
     with Path(settings["pipe"]).open("w", encoding="ascii", buffering=1) as pipe:
+        for number, raw in enumerate(settings["jobs"]):
+            begin = perf_counter()
 
-        def tell(epoch: Epoch) -> None:
-            if rank == 0:
-                pipe.write(epoch.model_dump_json() + "\n")
+            def tell(epoch: Epoch, number: int = number) -> None:
+                if rank == 0:
+                    pipe.write(json.dumps([number, epoch.model_dump()]) + "\n")
 
-        outcome = loop.train(
-            job,
-            tell,
-            device=str(ray.train.torch.get_device()),
-            rank=rank,
-            workers=workers,
-            wrap=ray.train.torch.prepare_model if workers > 1 else lambda module: module,
-        )
-    metrics = {"epochs": len(outcome.epochs), "best": outcome.best}
-    if rank != 0:
-        ray.train.report(metrics)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        save_file(outcome.weights, Path(folder) / WEIGHTS)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            outcome = loop.train(
+                loop.Job.model_validate(raw),
+                tell,
+                device=str(ray.train.torch.get_device()),
+                rank=rank,
+                workers=workers,
+                wrap=ray.train.torch.prepare_model if workers > 1 else lambda module: module,
+            )
+            outcomes.append((outcome.weights, len(outcome.epochs), outcome.best, perf_counter() - begin))
+    return outcomes
 
 
 @contextmanager
-def _epochs(pipe: Path, on_epoch: Callable[[Epoch], None]) -> Iterator[Path]:
+def _epochs(folder: Path, on_epoch: OnEpoch) -> Iterator[Path]:
     """A named pipe whose lines, written by the first worker, become calls of `on_epoch` in a thread of this process."""
     from training.loop import Epoch  # noqa: PLC0415  # imports torch, like ray above
 
-    pipe.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    pipe = folder / "epochs.pipe"
     os.mkfifo(pipe)
     descriptor = os.open(pipe, os.O_RDWR)  # open at both ends: neither side waits for the other to appear
     end = "\n"
@@ -225,7 +225,8 @@ def _epochs(pipe: Path, on_epoch: Callable[[Epoch], None]) -> Iterator[Path]:
             for line in lines:
                 if line == end:
                     return
-                on_epoch(Epoch.model_validate(json.loads(line)))
+                number, epoch = json.loads(line)
+                on_epoch(number, Epoch.model_validate(epoch))
 
     thread = threading.Thread(target=listen, name="epochs", daemon=True)
     thread.start()

@@ -1,8 +1,7 @@
 """A run: data, fit, training, gate, package; or several models on the same prepared data and one Ray.
 
-    with PrivateRay() as cluster, prepare(config) as prepared:
-        champion = fit(prepared, config, cluster)
-        challenger = fit(prepared, config.model_copy(update={...}), cluster)
+    with PrivateRay() as cluster, prepare(champion) as prepared:
+        results = fit_all(prepared, [champion, challenger], cluster)
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from inference.contract import artifact
+from inference.contract.artifact import Golden, Manifest
 from inference.contract.errors import ContractError
 from inference.contract.network import NetworkSpec, Single
 from inference.contract.predictions import Predictions
@@ -34,9 +34,12 @@ from training.features import Counts, FeatureSet, LeftOut
 from training.fit import fit as fit_transform
 from training.gate import Verdict
 from training.heldout import HeldOut
-from training.package import golden, package
+from training.package import golden, versions
 from training.ray_train import PrivateRay, Trained
 
+_HYPERPARAMETERS = (
+    "learning_rate", "weight_decay", "dropout", "epochs", "batch_size", "patience", "seed",
+)  # fmt: skip
 HELD_OUT_ROWS = 2_000
 """Test rows that a result keeps in memory, to send to an endpoint."""
 
@@ -56,7 +59,7 @@ class TrainResult:
         counts: values changed, by column, over all rows.
         warnings: what is odd about the data, in sentences.
         epochs, best_epoch: epochs run, and the one (from 1) whose weights were kept.
-        seconds: by stage; those of data and fit are shared by the models of one preparation.
+        seconds: by stage; data and fit are shared by the models of one preparation, train is without Ray's start.
         held_out: test rows as JSON instances.
         predictions: the offline predictions for `held_out`, row by row.
     """
@@ -104,19 +107,17 @@ class Prepared:
     features: FeatureSet
     warnings: tuple[str, ...]
     seconds: dict[str, float]
-    _models: int = field(default=0)
+    _fits: int = 0
 
     @property
     def task(self) -> Task:
         """What the models predict."""
         return self.transform.table.task
 
-    def model_folder(self) -> Path:
-        """A fresh folder below the run's, for what training one model needs."""
-        self._models += 1
-        folder = self.folder / f"model-{self._models}"
-        folder.mkdir()
-        return folder
+    def fit_folder(self) -> Path:
+        """A name below the run's folder that is not taken, for what Ray keeps of one fit."""
+        self._fits += 1
+        return self.folder / f"fit-{self._fits}"
 
     def close(self) -> None:
         """Remove the run folder."""
@@ -160,70 +161,34 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
 
 
 def fit(prepared: Prepared, config: TrainConfig, cluster: PrivateRay, on_event: OnEvent = ignore) -> TrainResult:
-    """Stages train, gate and package, for one model on prepared data.
+    """`fit_all` of one model."""
+    return fit_all(prepared, [config], cluster, on_event)[0]
+
+
+def fit_all(
+    prepared: Prepared, configs: Sequence[TrainConfig], cluster: PrivateRay, on_event: OnEvent = ignore
+) -> list[TrainResult]:
+    """Stage train for all models, then gate and package for each, on prepared data.
 
     Raises:
-        TrainingError: the settings ask for other data than were prepared, or training failed.
+        ConfigError: a gate is on a metric that the task does not have.
+        TrainingError: the settings ask for other data than were prepared, two models have one name, or training failed.
     """
-    if config.preparation() != prepared.config.preparation():
-        theirs = prepared.config.preparation()
-        odd = [name for name, value in config.preparation().items() if value != theirs[name]]
-        raise TrainingError(f"{config.name}: the data were prepared with another {', '.join(odd)}: prepare them again")
-    gate.check_task(config.gates, prepared.task)
-    transform, dataset = prepared.transform, prepared.dataset
-    outputs = max(len(transform.classes), 1)
-    network = NetworkSpec(
-        inputs=len(transform.feature_names), hidden=config.hidden, outputs=outputs, activation=config.activation
-    )
-    stages = Stages(on_event, config.name)
-    with stages.stage(Stage.TRAIN) as stage:
-        stage.at("starting Ray")
-        cluster.ready()
-        stage.at("starting workers")
-        trained = _train(prepared, config, network, cluster, on_event)
-        stage.summary = f"{trained.epochs} epochs, the best was {trained.best}"
-    with stages.stage(Stage.GATE) as stage:
-        predictions, metrics, oddities = _evaluate(prepared, network, trained.weights)
-        verdict = gate.judge(config.gates, metrics)
-        stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    held_out = HeldOut.of(dataset, transform, limit=HELD_OUT_ROWS)
-    rows = {str(part): len(found) for part, found in dataset.parts.items()}
-    path, digest = None, None
-    if verdict.passed:
-        with stages.stage(Stage.PACKAGE) as stage:
-            path = config.output / config.name / "model.tar.gz"
-            try:
-                digest = package(
-                    path,
-                    name=config.name,
-                    transform=transform,
-                    network=network,
-                    weights=trained.weights,
-                    metrics=metrics,
-                    rows=rows,
-                    trained_until=dataset.until,
-                    golden=golden(held_out, predictions),
-                )
-            except (ContractError, OSError) as error:
-                raise TrainingError(f"{path}: cannot be written: {error}") from error
-            stage.summary = f"{path}, {path.stat().st_size:,} bytes, {digest[:12]}"
-    return TrainResult(
-        config=config,
-        transform=transform,
-        artifact=path,
-        sha256=digest,
-        metrics=metrics,
-        verdict=verdict,
-        rows=rows,
-        left_out={str(part): left for part, left in prepared.features.left_out.items()},
-        counts=prepared.features.counts,
-        warnings=(*prepared.warnings, *oddities),
-        epochs=trained.epochs,
-        best_epoch=trained.best,
-        seconds=prepared.seconds | stages.seconds,
-        held_out=held_out,
-        predictions=predictions.part(0, len(held_out)),
-    )
+    _check(prepared, configs)
+    networks = [
+        NetworkSpec(
+            inputs=len(prepared.transform.feature_names),
+            hidden=config.hidden,
+            outputs=max(len(prepared.transform.classes), 1),
+            activation=config.activation,
+        )
+        for config in configs
+    ]
+    models = _train(prepared, configs, networks, cluster, on_event)
+    return [
+        _finish(prepared, config, network, trained, on_event)
+        for config, network, trained in zip(configs, networks, models, strict=True)
+    ]
 
 
 def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
@@ -251,32 +216,107 @@ def _discard(folder: Path) -> None:
         folder.parent.rmdir()
 
 
+def _check(prepared: Prepared, configs: Sequence[TrainConfig]) -> None:
+    theirs = prepared.config.preparation()
+    for config in configs:
+        if odd := [name for name, value in config.preparation().items() if value != theirs[name]]:
+            raise TrainingError(f"{config.name}: the data were prepared with another {', '.join(odd)}: prepare them again")
+        gate.check_task(config.gates, prepared.task)
+    names = [config.name for config in configs]
+    if len(set(names)) < len(names):
+        raise TrainingError(f"two models have one name: {', '.join(names)}: name each of them")
+
+
 def _train(
-    prepared: Prepared, config: TrainConfig, network: NetworkSpec, cluster: PrivateRay, on_event: OnEvent
-) -> Trained:
-    from training.loop import Epoch, Job  # noqa: PLC0415  # imports torch: beside the reading of the data, by then
+    prepared: Prepared,
+    configs: Sequence[TrainConfig],
+    networks: Sequence[NetworkSpec],
+    cluster: PrivateRay,
+    on_event: OnEvent,
+) -> list[Trained]:
+    with Stages(on_event).stage(Stage.TRAIN) as stage:
+        stage.at("starting Ray")
+        cluster.ready()
+        from training.loop import Epoch, Job  # noqa: PLC0415  # imports torch, as Ray Train has by now
 
-    def tell(epoch: Epoch) -> None:
-        on_event(
-            EpochFinished(config.name, epoch.number, config.epochs, epoch.train_loss, epoch.validation_loss)
+        def tell(number: int, epoch: Epoch) -> None:
+            losses = epoch.train_loss, epoch.validation_loss
+            on_event(EpochFinished(configs[number].name, epoch.number, configs[number].epochs, *losses))
+
+        stage.at("starting workers")
+        files = prepared.features
+        jobs = [
+            Job(
+                features=files.features,
+                targets=files.targets,
+                train_rows=files.usable[Part.TRAIN],
+                validation_rows=files.usable[Part.VALIDATION],
+                network=network,
+                task=prepared.task,
+                **config.model_dump(include=set(_HYPERPARAMETERS)),
+            )
+            for config, network in zip(configs, networks, strict=True)
+        ]
+        models = cluster.fit(jobs, tell, folder=prepared.fit_folder())
+        stage.summary = "; ".join(
+            f"{config.name} {trained.epochs} epochs, the best was {trained.best}"
+            for config, trained in zip(configs, models, strict=True)
         )
+    return models
 
-    job = Job(
-        features=prepared.features.features,
-        targets=prepared.features.targets,
-        train_rows=prepared.features.usable[Part.TRAIN],
-        validation_rows=prepared.features.usable[Part.VALIDATION],
-        network=network,
-        task=prepared.task,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        dropout=config.dropout,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        patience=config.patience,
-        seed=config.seed,
+
+def _finish(
+    prepared: Prepared, config: TrainConfig, network: NetworkSpec, trained: Trained, on_event: OnEvent
+) -> TrainResult:
+    """Gate and package."""
+    stages = Stages(on_event, config.name)
+    with stages.stage(Stage.GATE) as stage:
+        predictions, metrics, oddities = _evaluate(prepared, network, trained.weights)
+        verdict = gate.judge(config.gates, metrics)
+        stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    held_out = HeldOut.of(prepared.dataset, prepared.transform, limit=HELD_OUT_ROWS)
+    rows = {str(part): len(found) for part, found in prepared.dataset.parts.items()}
+    path, digest = None, None
+    if verdict.passed:
+        with stages.stage(Stage.PACKAGE) as stage:
+            path = config.output / config.name / "model.tar.gz"
+            manifest = Manifest(
+                name=config.name,
+                transform=prepared.transform,
+                network=network,
+                metrics=metrics,
+                rows=rows,
+                trained_until=prepared.dataset.until,
+                versions=versions(),
+            )
+            digest = _pack(path, manifest, trained.weights, golden(held_out, predictions))
+            stage.summary = f"{path}, {path.stat().st_size:,} bytes, {digest[:12]}"
+    return TrainResult(
+        config=config,
+        transform=prepared.transform,
+        artifact=path,
+        sha256=digest,
+        metrics=metrics,
+        verdict=verdict,
+        rows=rows,
+        left_out={str(part): left for part, left in prepared.features.left_out.items()},
+        counts=prepared.features.counts,
+        warnings=(*prepared.warnings, *oddities),
+        epochs=trained.epochs,
+        best_epoch=trained.best,
+        seconds=prepared.seconds | {str(Stage.TRAIN): trained.seconds} | stages.seconds,
+        held_out=held_out,
+        predictions=predictions.part(0, len(held_out)),
     )
-    return cluster.fit(job, tell, folder=prepared.model_folder())
+
+
+def _pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], rows: Golden) -> str:
+    try:
+        return artifact.pack(path, manifest, weights, rows)
+    except ContractError as error:
+        raise TrainingError(str(error)) from error
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written: {error.strerror}: choose another output") from None
 
 
 def _evaluate(
