@@ -51,8 +51,8 @@ class Deployment:
         self._planning = threading.RLock()
         self._seen: set[str] = set()
         self._aliased: dict[str, str] = {}
-        self._deleted: set[str] = set()
-        """URNs deleted before their replacement in this run."""
+        self._deleted: dict[str, tuple[str, ...]] = {}
+        """URNs deleted in this run because something that they need is replaced, with the properties it came in by."""
         self._live = {r.urn: i for i, r in steps.journal.left().items() if not r.delete}
         self._defaults: dict[tuple[str, str], str] = {}
 
@@ -189,19 +189,28 @@ class Deployment:
             return _Plan(goal, Decision(Op.IMPORT), given, plugin, None, None)
         if old is None or recreating or old.external:
             inputs = plugin.check(goal.urn, {}, given, seed)
-            return self._guarded(_Plan(goal, planner.decide(old, goal, Diff(), recreating=recreating), inputs, plugin, old, index))
+            decision = planner.decide(old, goal, Diff(replaces=self._deleted.get(goal.urn, ())), recreating=recreating)
+            return self._guarded(_Plan(goal, decision, inputs, plugin, old, index))
         for text in goal.ignore_changes:
             given = paths.reset(given, old.inputs, paths.parse(text))
         inputs = plugin.check(goal.urn, old.inputs, given, seed)
-        if planner.provider_changed(old.provider, goal.provider, self._aliased, urns.is_default_provider):
+        if self._moved(old.provider, goal.provider):
             diff = Diff(changes=True, replaces=("provider",), changed=("provider",))
         else:
             diff = planner.settle(plugin.diff(old, inputs, goal.ignore_changes), old.inputs, inputs, goal.replace_on_changes)
         plan = self._guarded(_Plan(goal, planner.decide(old, goal, diff), inputs, plugin, old, index))
         if plan.decision.op is Op.REPLACE:
-            inputs = plugin.check(goal.urn, {}, given, seed)  # its automatic name is a new one
+            inputs = plugin.check(goal.urn, {}, goal.inputs, seed)  # a new name, and ignoreChanges has nothing to keep
             plan = replace(plan, inputs=inputs, first=self._first(old, index) if plan.decision.delete_first else ())
         return plan
+
+    def _moved(self, old: str, new: str) -> bool:
+        """Whether a resource's new provider is so different from its old one that the resource has to be replaced."""
+        (old_urn, old_id), (new_urn, new_id) = urns.split_reference(old), urns.split_reference(new)
+        if old_urn == new_urn or not old:
+            return bool(old) and old_id != new_id
+        was, comes = self._steps.provider(old), self._steps.provider(new)
+        return bool(self._steps.plugin(new).diff_config(new_urn, old_id, was.outputs, comes.inputs).replaces)
 
     def _guarded(self, plan: _Plan) -> _Plan:
         """Refuses to replace what the program protects or imports."""
@@ -221,20 +230,19 @@ class Deployment:
         by_urn = {r.urn: i for i, r in left.items() if not r.delete}
         root = left[index] if index is not None else old
 
-        def would_replace(resource: Resource, inputs: Properties) -> bool:
-            return bool(self._steps.plugin(resource.provider).diff(resource, inputs, ()).replaces)
+        def would_replace(resource: Resource, inputs: Properties) -> tuple[str, ...]:
+            return self._steps.plugin(resource.provider).diff(resource, inputs, ()).replaces
 
         olds = [r for r in left.values() if not r.pending_replacement]
         going = planner.cascade(olds, root, self._seen, would_replace)
-        for resource in going:
+        for resource, _ in going:
             if resource.protect:
                 raise EngineError(
                     f"{urns.label(resource.urn)} is protected and would be replaced together with "
                     f"{urns.label(root.urn)}, which it needs; remove protect from it first"
                 )
-        self._deleted |= {r.urn for r in going}
-        found = [by_urn[r.urn] for r in reversed(going)]
-        return (*found, by_urn[root.urn])
+        self._deleted |= {r.urn: keys for r, keys in going}
+        return (*[by_urn[r.urn] for r, _ in reversed(going)], by_urn[root.urn])
 
     # --- doing --------------------------------------------------------------------------------------------------------
 

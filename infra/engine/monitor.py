@@ -188,7 +188,7 @@ class Monitor:
             import_id=request.importId,
             deleted_with=request.deletedWith,
             custom_timeouts={k: durations.seconds(v, urn) for k, v in given.items() if v},
-            extra=self._source(request),
+            extra={**self._source(request), **_recorded(request)},
         )
 
     def _urn(self, request: resource_pb2.RegisterResourceRequest | resource_pb2.ReadResourceRequest) -> str:
@@ -220,6 +220,10 @@ class EngineLog:
             self._steps.tell(Diagnostic(severity, request.message, request.urn))
         return empty_pb2.Empty()
 
+    def tell(self, message: str) -> None:
+        """A warning of the engine's own about the program."""
+        self._steps.tell(Diagnostic("warning", message))
+
     def GetRootResource(self, _: engine_pb2.GetRootResourceRequest) -> engine_pb2.GetRootResourceResponse:  # noqa: N802
         """The stack's URN."""
         return engine_pb2.GetRootResourceResponse(urn=self._root)
@@ -228,6 +232,12 @@ class EngineLog:
         """Remembers the stack's URN."""
         self._root = request.urn
         return engine_pb2.SetRootResourceResponse()
+
+
+def _recorded(request: resource_pb2.RegisterResourceRequest) -> dict[str, list[str]]:
+    """Options that checkpoints only keep for the record."""
+    found = {"ignoreChanges": list(request.ignoreChanges), "replaceOnChanges": list(request.replaceOnChanges)}
+    return {name: paths for name, paths in found.items() if paths}
 
 
 def _refuse(urn: str, **present: object) -> None:

@@ -36,8 +36,8 @@ class Op(StrEnum):
 
     @property
     def logical(self) -> bool:
-        """Whether the operation counts in a summary; the parts of a replacement do not."""
-        return self not in (Op.CREATE_REPLACEMENT, Op.DELETE_REPLACED, Op.REMOVE_PENDING)
+        """Whether the operation counts in a summary; the parts of a replacement and looking do not."""
+        return self not in (Op.CREATE_REPLACEMENT, Op.DELETE_REPLACED, Op.REMOVE_PENDING, Op.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def settle(diff: Diff, old: Properties, new: Properties, replace_on_changes: Ite
     if not diff.changes or not patterns:
         return diff
     detailed = dict(diff.detailed) or dict.fromkeys(diff.changed, "update")
-    forced = [t for t in detailed if any(paths.covers(p, q) or paths.covers(q, p) for q in [paths.parse(t)] for p in patterns)]
+    forced = [t for t in detailed if any(paths.covers(p, paths.parse(t)) for p in patterns)]
     keys = dict.fromkeys([*diff.replaces, *(str(paths.parse(text)[0]) for text in forced)])
     marked = {t: f"{k.removesuffix('-replace')}-replace" if t in forced else k for t, k in detailed.items()}
     return replace(diff, replaces=tuple(keys), detailed=marked if diff.detailed else {})
@@ -150,12 +150,16 @@ def decide(old: Resource | None, goal: Goal, diff: Diff, *, recreating: bool = F
 
 
 def cascade(
-    olds: Sequence[Resource], root: Resource, seen: AbstractSet[str], would_replace: Callable[[Resource, Properties], bool]
-) -> list[Resource]:
+    olds: Sequence[Resource],
+    root: Resource,
+    seen: AbstractSet[str],
+    would_replace: Callable[[Resource, Properties], tuple[str, ...]],
+) -> list[tuple[Resource, tuple[str, ...]]]:
     """What has to go before `root` can be deleted to be replaced: its dependents that its absence would replace.
 
-    `would_replace(resource, inputs)` asks the provider; `inputs` has unknowns where a value came from something that
-    goes. Resources registered already (`seen`) cannot depend on it any more. In order of dependency: delete from the end.
+    `would_replace(resource, inputs)` asks the provider which properties replace it; `inputs` has unknowns where a value
+    came from something that goes. Resources registered already (`seen`) cannot depend on it any more. Each comes with
+    those properties (none where its provider goes), in order of dependency: delete from the end.
     """
     going = {root.urn}
     reached = {root.urn}
@@ -166,17 +170,16 @@ def cascade(
         reached.add(resource.urn)
         if not resource.custom or resource.external:
             continue
-        if resource.provider.rpartition("::")[0] in going:
-            goes = True
-        else:
-            inputs = {
-                key: UNKNOWN if going.intersection(resource.property_dependencies.get(key, ())) else value
-                for key, value in resource.inputs.items()
-            }
-            goes = any(v is UNKNOWN for v in inputs.values()) and would_replace(resource, inputs)
-        if goes:
+        inputs = {
+            key: UNKNOWN if going.intersection(resource.property_dependencies.get(key, ())) else value
+            for key, value in resource.inputs.items()
+        }
+        keys: tuple[str, ...] = ()
+        if any(v is UNKNOWN for v in inputs.values()):
+            keys = would_replace(resource, inputs)
+        if keys or resource.provider.rpartition("::")[0] in going:
             going.add(resource.urn)
-            found.append(resource)
+            found.append((resource, keys))
     return found
 
 
@@ -210,14 +213,10 @@ def deletion_levels(olds: Sequence[Resource]) -> list[list[int]]:
     return groups
 
 
-def provider_changed(old: str, new: str, aliased: Mapping[str, str], is_default: Callable[[str], bool]) -> bool:
-    """Whether a resource moved to another provider, which replaces it. Default providers of other versions are equal.
-
-    `old` and `new` are references `urn::id`; `aliased` maps new URNs to the earlier ones that they were found under.
-    """
-    if not old or old == new:
-        return False
-    (old_urn, _, old_id), (new_urn, _, new_id) = old.rpartition("::"), new.rpartition("::")
-    if old_urn in (new_urn, aliased.get(new_urn)):
-        return old_id != new_id
-    return not (is_default(old_urn) and is_default(new_urn))
+def kept_for(olds: Sequence[Resource], protected: AbstractSet[str]) -> set[str]:
+    """The URNs that have to stay because protected ones do: those themselves, and all that they need."""
+    kept = set(protected)
+    for resource in reversed(olds):  # in order of dependency, so that once is enough
+        if resource.urn in kept:
+            kept.update(resource.needs())
+    return kept

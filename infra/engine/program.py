@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pulumi
 from pulumi.runtime import config as pulumi_config
@@ -53,12 +54,21 @@ def _run(
     loop = asyncio.new_event_loop()
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="resource")
     loop.set_default_executor(pool)
+    failed = False
+
+    def forgotten(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # After a failure every output that waited for it carries the same exception: it is told once, by us.
+        if not failed:
+            log.tell(str(context.get("exception") or context["message"]))
+
+    loop.set_exception_handler(forgotten)
     try:
         with _surroundings(project.program):
             loop.run_until_complete(
                 stack.run_in_stack(lambda: runpy.run_path(str(project.program), run_name="__main__") and None)
             )
     except (Exception, SystemExit) as error:
+        failed = True
         if isinstance(error, SystemExit) and not error.code:
             return
         raise _told(error, project) from error

@@ -52,10 +52,12 @@ def _one(steps: Steps, index: int, old: Resource) -> None:
 
 
 def _without(resource: Resource, kept: set[str]) -> Resource:
-    """The resource without its dependencies on what exists no more."""
+    """The resource without its dependencies on what exists no more, and without the empty ones, as the real engine has it."""
     return replace(
         resource,
         dependencies=tuple(u for u in resource.dependencies if u in kept),
-        property_dependencies={k: tuple(u for u in v if u in kept) for k, v in resource.property_dependencies.items()},
+        property_dependencies={
+            k: tuple(u for u in v if u in kept) for k, v in resource.property_dependencies.items() if kept.intersection(v)
+        },
         deleted_with=resource.deleted_with if resource.deleted_with in kept else "",
     )

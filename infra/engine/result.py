@@ -103,8 +103,11 @@ class Result:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Resources by operation. Default providers and the parts of replacements do not count, as in Pulumi's own."""
-        counted = Counter(str(s.op) for s in self.steps if s.op.logical and not _is_default_provider(s))
+        """Resources by operation. Default providers, the parts of replacements and reads do not count, as in Pulumi's."""
+        refused = [f.step for f in self.failures]  # a preview shows them among the steps as well
+        counted = Counter(
+            str(s.op) for s in self.steps if s.op.logical and s not in refused and not _is_default_provider(s)
+        )
         return dict(sorted(counted.items()))
 
     @property

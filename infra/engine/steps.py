@@ -122,14 +122,22 @@ class Steps:
         """
         with self._lock:
             if reference not in self._running:
-                urn, identity = urns.split_reference(reference)
-                known = [r for r in self.journal.snapshot().resources if r.urn == urn and r.id == identity]
-                if not known:
-                    raise EngineError(f"provider {reference} is not in the state: restore the state from its .bak")
-                plugin = self.plugins.start(urns.package_of(known[0].type))
-                plugin.configure(self._provider_inputs(known[0]))
+                known = self.provider(reference)
+                plugin = self.plugins.start(urns.package_of(known.type))
+                plugin.configure(self._provider_inputs(known))
                 self._running[reference] = plugin
             return self._running[reference]
+
+    def provider(self, reference: str) -> Resource:
+        """The provider resource behind a reference.
+
+        Raises:
+            EngineError: the state has no such provider.
+        """
+        for resource in self.journal.snapshot().resources:
+            if self.reference(resource) == reference:
+                return resource
+        raise EngineError(f"provider {reference} is not in the state: restore the state from its .bak")
 
     def _configure(self, resource: Resource, plugin: Plugin) -> Resource:
         plugin.configure(resource.inputs)
@@ -198,7 +206,7 @@ class Steps:
         """Makes another in a resource's place. `gone`: the old one exists no more; otherwise it is deleted at the end."""
         sides = {"old": old.inputs, "new": new.inputs}
         making = self.step(Op.CREATE_REPLACEMENT, new.urn, new.type, diff, **sides)
-        replacing = self.step(Op.REPLACE, new.urn, new.type, diff, **sides)
+        replacing = self.step(Op.REPLACE, new.urn, new.type, diff if diff.changes else None, **sides)
         if gone:
             with self.told(replacing):
                 pass
@@ -269,21 +277,26 @@ class Steps:
     def delete_left(self) -> None:
         """Deletes every old resource that no step has settled, what needs something before what it needs.
 
-        Raises:
-            EngineError: one of them is protected; then nothing is deleted.
+        What is protected stays, with all that it needs, and is a failure, told when the rest is gone.
         """
         left = self.journal.left()
+        protected = [r for r in left.values() if r.protect and planner.deletion_op(r) is Op.DELETE]
+        kept = planner.kept_for(list(left.values()), {r.urn for r in protected})
+        left = {i: r for i, r in left.items() if r.urn not in kept}
         indices, olds = list(left), list(left.values())
         spared = {r.urn for r in olds if planner.deletion_op(r) is Op.DELETE}
-        for resource in olds:
-            if resource.protect and planner.deletion_op(resource) is Op.DELETE:
-                self.fail(StepFailed(self.step(Op.DELETE, resource.urn, resource.type), _PROTECTED.format(resource.urn)))
         for level in planner.deletion_levels(olds):
             if self._stopped.is_set():
-                return
+                break
             with ThreadPoolExecutor(self._parallel, thread_name_prefix="deletion") as pool:
                 for _ in pool.map(lambda i: self._delete_one(indices[i], olds[i], spared), level):
                     pass
+        for resource in protected:
+            step = self.step(Op.DELETE, resource.urn, resource.type)
+            self.tell(StepStarted(step))
+            if self.preview:
+                self.done.append(step)
+            self.fail(StepFailed(step, _PROTECTED.format(resource.urn)))
 
     def _delete_one(self, index: int, old: Resource, spared: set[str]) -> None:
         try:
