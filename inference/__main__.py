@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 EXAMPLE = """example:
   python -m inference serve --model model.tar.gz --host 127.0.0.1 --port 8080
@@ -56,5 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run() -> NoReturn:
+    """`main`, then the end of this process, without Python's own clean-up.
+
+    granian's threads may still hold Python objects for a moment; letting go of them while the interpreter is being
+    torn down aborts the process (exit code 134), now and then. Everything was answered and closed by then.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
