@@ -35,7 +35,7 @@ class Spill:
     """Rows of float64 in a file, row after row.
 
     Attributes:
-        path: the file, `rows` × `len(columns)` × 8 bytes.
+        path: the file, 8 bytes a value.
         texts: for each categorical column its texts; a value is the position of its text.
     """
 
@@ -138,7 +138,9 @@ def _csv_names(path: Path) -> tuple[str, ...]:
         text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if error.start < len(start) - 4:  # else the read ended within a character
-            raise DataError(f"{path}: is not UTF-8 (byte {error.start} is {start[error.start]:#x}): convert it") from None
+            raise DataError(
+                f"{path}: is not UTF-8 (byte {error.start} is {start[error.start]:#x}): convert it"
+            ) from None
         text = start[: error.start].decode("utf-8-sig")
     if text.strip() and len(start) < HEADER_BYTES and "\n" not in text and "\r" not in text:
         raise DataError(f"{path}: has one line only: it needs a first line of column names and rows below")
@@ -156,7 +158,9 @@ def _csv_batches(path: Path, names: Sequence[str], block_bytes: int) -> Iterator
     with raw, stream:
         reader = pacsv.open_csv(
             stream,
-            read_options=pacsv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=every, skip_rows_after_names=1),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=block_bytes, column_names=every, skip_rows_after_names=1
+            ),
             parse_options=pacsv.ParseOptions(newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(every, pa.string()),

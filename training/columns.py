@@ -105,7 +105,8 @@ class ColumnReader:
             self.form = self.form or Form.TIME
             return _seconds(values)
         raise DataError(
-            f"{self.source}: column {self.name!r} holds {kind}: give numbers, texts or times, or drop it (drop {self.name})"
+            f"{self.source}: column {self.name!r} holds {kind}: give numbers, texts or times,"
+            f" or drop it (drop {self.name})"
         )
 
     def _texts(self, values: pa.Array) -> Floats:
@@ -124,7 +125,7 @@ class ColumnReader:
                 return self._numbers(values)
 
     def _first_form(self, values: pa.Array) -> Form | None:
-        index = pc.index(values.is_valid(), True).as_py()  # noqa: FBT003  # the value looked for
+        index = pc.index(values.is_valid(), True).as_py()  # the value looked for
         if index < 0:
             return None
         text = values[index].as_py()
@@ -186,9 +187,13 @@ class ColumnReader:
         seen = Form.NUMBER if self.form is Form.INTEGER else self.form
         what = "text" if not _NUMBER.fullmatch(text) else "a number"
         return DataError(
-            f"{self.source}: row {self.rows + row + 1}, column {self.name!r}: {text!r} is {what} where {seen} were seen:"
-            f" mend the value, drop the column (drop {self.name}) or make all its values names (categorical {self.name})"
+            f"{self._place(row)}: {text!r} is {what} where {seen} were seen: mend the value,"
+            f" drop the column (drop {self.name}) or make all its values names (categorical {self.name})"
         )
+
+    def _place(self, row: int) -> str:
+        """Where a row of this chunk is; rows count from 1, without the header."""
+        return f"{self.source}: row {self.rows + row + 1}, column {self.name!r}"
 
     def finish(self) -> None:
         """Say what only the whole column shows.
@@ -209,7 +214,7 @@ class ColumnReader:
         if np.isinf(size).any():
             row = int(np.flatnonzero(np.isinf(size))[0])
             raise DataError(
-                f"{self.source}: row {self.rows + row + 1}, column {self.name!r}: {values[row].as_py()!r} is not finite:"
+                f"{self._place(row)}: {values[row].as_py()!r} is not finite:"
                 " leave the cell empty if the value is missing"
             )
         if self._inexact is None and (size > EXACT).any():

@@ -139,12 +139,16 @@ class TrainConfig(Frozen):
             problems.append(f"target {self.target!r} cannot order the rows: it is what is to be found out")
         if self.history and not self.order:
             problems.append(f"history of {', '.join(self.history)} needs rows in an order: name its columns (order)")
-        for name, columns in (("history", self.history), ("products", self.products), ("categorical", self.categorical)):
+        for name, columns in (
+            ("history", self.history),
+            ("products", self.products),
+            ("categorical", self.categorical),
+        ):
             if dropped := sorted(set(columns or ()) & set(self.drop)):
                 problems.append(f"{name} names columns that are dropped: {', '.join(dropped)}")
         if self.products and self.target in self.products:
             problems.append(f"products: the target {self.target!r} is no input")
-        if self.validation + self.test > 0.8:  # noqa: PLR2004  # stated in the message
+        if self.validation + self.test > 0.8:  # stated in the message
             problems.append(f"validation {self.validation:g} and test {self.test:g} leave less than 0.2 for training")
         if self.task != "auto":
             known = OF_TASK[self.task]

@@ -31,7 +31,8 @@ class Part(StrEnum):
 class At(Protocol):
     """Tells what is being done, and the fraction done."""
 
-    def __call__(self, text: str, fraction: float | None = None) -> None: ...
+    def __call__(self, text: str, fraction: float | None = None) -> None:
+        """Tell it; the fraction is None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,7 @@ def load(config: TrainConfig, folder: Path, at: At) -> Dataset:
         at("rearranging")
         spill = _rearrange(spill, moved, kept, folder / "ordered.f64", config.chunk_rows)
     model_order = tuple(name for name in config.order if name not in config.drop)
-    return Dataset(
-        config.data, spill, config.target, model_order, parts, bool(config.order), until, tuple(warnings)
-    )
+    return Dataset(config.data, spill, config.target, model_order, parts, bool(config.order), until, tuple(warnings))
 
 
 def split(rows: int, config: TrainConfig) -> dict[Part, range]:
@@ -153,15 +152,14 @@ def check(config: TrainConfig) -> tuple[str, ...]:
         "products": config.products or (),
     }
     problems = [
-        f"{setting} names {name!r}"
-        for setting, columns in asked.items()
-        for name in columns
-        if name not in names
+        f"{setting} names {name!r}" for setting, columns in asked.items() for name in columns if name not in names
     ]
     if problems:
         raise DataError(f"{config.data}: {', '.join(problems)}, but the columns are {', '.join(names)}")
     if not set(names) - set(config.drop) - {config.target}:
-        raise DataError(f"{config.data}: no column is left to learn from beside the target {config.target!r}: drop fewer")
+        raise DataError(
+            f"{config.data}: no column is left to learn from beside the target {config.target!r}: drop fewer"
+        )
     return names
 
 
@@ -174,7 +172,8 @@ def _keys(config: TrainConfig, spill: Spill) -> tuple[Floats, list[Column]]:
         if column.kind is Kind.CATEGORICAL:
             text = spill.texts[column.name][0]
             raise DataError(
-                f"{config.data}: order column {column.name!r} holds texts such as {text!r}: order by numbers or ISO times"
+                f"{config.data}: order column {column.name!r} holds texts such as {text!r}:"
+                " order by numbers or ISO times"
             )
     keys = np.array(spill.open()[:, indices])
     if (missing := np.isnan(keys)).any():

@@ -65,7 +65,7 @@ def lines(*, rows: int = ROWS, seed: int = 0) -> Iterator[str]:
     yearday = np.array([time.timetuple().tm_yday for time in times])
     days = np.arange(rows) // 24
     holiday = np.array([_is_holiday(time.date()) for time in times])
-    free = holiday | np.array([time.weekday() >= 5 for time in times])  # noqa: PLR2004  # Saturday and Sunday
+    free = holiday | np.array([time.weekday() >= 5 for time in times])  # Saturday and Sunday
     promotion = (random.random(days[-1] + 1) < 0.08)[days]
 
     front = _drift(random, rows, keep=0.985, step=0.18)  # weather that lasts for days

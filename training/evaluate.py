@@ -60,7 +60,7 @@ def classification(probabilities: Floats, actual: Indices) -> dict[str, float]:
         str(Metric.LOG_LOSS): float(-np.log(np.maximum(chosen, LEAST)).mean()),
     }
     classes = probabilities.shape[1]
-    ones = [1] if classes == 2 else range(classes)  # noqa: PLR2004  # binary: one of the two says it all
+    ones = [1] if classes == 2 else range(classes)  # binary: one of the two says it all
     areas = [auc(probabilities[:, index], actual == index) for index in ones]
     if defined := [area for area in areas if area is not None]:
         found[str(Metric.AUC)] = float(np.mean(defined))

@@ -143,9 +143,7 @@ def build(dataset: Dataset, transform: Transform, config: TrainConfig, folder: P
         least = MIN_USABLE if part is Part.TRAIN else 1
         if (left := len(rows_of) - int(found.any(axis=0).sum())) < least:
             raise DataError(_too_few(dataset, transform, part, left, least, left_out[part]))
-    counts = {
-        column.name: Counts(*changes[:, index].tolist()) for index, column in enumerate(dataset.columns)
-    }
+    counts = {column.name: Counts(*changes[:, index].tolist()) for index, column in enumerate(dataset.columns)}
     return FeatureSet(folder / "features.npy", folder / "targets.npy", usable, counts, left_out)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from inference.contract.schema import Floats, Kind, Schema, Task
+from inference.contract.schema import Kind, Schema, Task
 from inference.contract.transform import (
     SECONDS_A_DAY,
     CalendarFit,
@@ -80,11 +80,11 @@ class _Fit:
         history = self._history_names(task)
         target_moments = self._moments([self.dataset.target], {})
         regression = task is Task.REGRESSION
-        levels = [self._levels(column.name, distinct[column.name]) for column in inputs if column.kind is Kind.CATEGORICAL]
+        levels = [
+            self._levels(column.name, distinct[column.name]) for column in inputs if column.kind is Kind.CATEGORICAL
+        ]
         transform = Transform(
-            table=Schema(
-                columns=self.dataset.columns, target=self.dataset.target, task=task, order=self.dataset.order
-            ),
+            table=Schema(columns=self.dataset.columns, target=self.dataset.target, task=task, order=self.dataset.order),
             numeric=tuple(numeric.values()),
             products=self._products(numeric, continuous),
             calendar=tuple(self._calendar(column.name) for column in inputs if column.kind is Kind.TIME),
@@ -142,10 +142,14 @@ class _Fit:
             task = asked
         if task is Task.REGRESSION:
             if kind is Kind.CATEGORICAL:
-                raise DataError(f"{source}: target {target!r} holds texts: a regression needs numbers (task classification)")
+                raise DataError(
+                    f"{source}: target {target!r} holds texts: a regression needs numbers (task classification)"
+                )
             return task, ()
         if kind is Kind.NUMERIC:
-            raise DataError(f"{source}: target {target!r} holds fractions: classes are texts or integers (task regression)")
+            raise DataError(
+                f"{source}: target {target!r} holds fractions: classes are texts or integers (task regression)"
+            )
         if distinct.exceeded or len(values) > MAX_CLASSES:
             raise DataError(f"{source}: target {target!r} has more than {MAX_CLASSES} classes: (task regression?)")
         if kind is Kind.CATEGORICAL:
@@ -212,7 +216,7 @@ class _Fit:
         """The cycles that the training rows saw whole: an arc of one would be a trend in disguise."""
         index = self.dataset.index(name)
         first, last = np.inf, -np.inf
-        phases = {part: (np.inf, -np.inf) for part in CalendarPart}
+        phases = dict.fromkeys(CalendarPart, (np.inf, -np.inf))
         for chunk in self.dataset.part(Part.TRAIN, self.config.chunk_rows):
             seconds = chunk[:, index]
             seconds = seconds[~np.isnan(seconds)]
@@ -222,9 +226,7 @@ class _Fit:
                     phase = calendar_phase(seconds, part)
                     phases[part] = (min(low, float(phase.min())), max(high, float(phase.max())))
         parts = tuple(
-            part
-            for part, (low, high) in phases.items()
-            if low < high and last - first >= _CYCLES[part] * SECONDS_A_DAY
+            part for part, (low, high) in phases.items() if low < high and last - first >= _CYCLES[part] * SECONDS_A_DAY
         )
         if not parts:
             self.warnings.append(f"time column {name!r} went through no whole cycle in the training rows: no feature")

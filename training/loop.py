@@ -133,7 +133,7 @@ def _batches(rows: torch.Tensor, batch: int, *, seed: int, rank: int, workers: i
     """This worker's share of a shuffle that all workers draw alike; every worker gets as many batches."""
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     share = shuffled[: len(shuffled) // workers * workers][rank::workers] if workers > 1 else shuffled
-    yield from share.split(batch)
+    yield from torch.split(share, batch)
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def _evaluate(
 ) -> float:
     module.eval()
     total = 0.0
-    for part in rows.split(EVALUATION_ROWS):
+    for part in torch.split(rows, EVALUATION_ROWS):
         total += loss_of(module(features[part].to(device)), targets[part].to(device)).item() * len(part)
     return total / len(rows)
 

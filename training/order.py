@@ -51,7 +51,7 @@ class OrderReport:
 
 
 def permutation(keys: Floats) -> Indices | None:
-    """The stable order of rows by keys of shape (rows, columns), the first column first; None when they are in order."""
+    """The stable order of rows by keys of shape (rows, columns), the first column first; None when in order already."""
     before, after = keys[:-1], keys[1:]
     tied = np.ones(len(before), dtype=np.bool_)
     for column in range(keys.shape[1]):
@@ -82,7 +82,7 @@ def axis(keys: Floats, columns: Sequence[Column]) -> Floats | None:
 def report(keys: Floats, line: Floats | None, *, was_sorted: bool) -> OrderReport:
     """Look at rows in order: `keys` of shape (rows, columns) and their axis, if there is one."""
     duplicates = int(np.count_nonzero((keys[1:] == keys[:-1]).all(axis=1)))
-    if line is None or len(line) < 2:  # noqa: PLR2004  # a step takes two rows
+    if line is None or len(line) < 2:  # a step takes two rows
         return OrderReport(was_sorted, duplicates, 0, None, 0.0)
     steps = np.diff(line)
     moving = np.sort(steps[steps > 0.0])
@@ -95,7 +95,7 @@ def report(keys: Floats, line: Floats | None, *, was_sorted: bool) -> OrderRepor
 
 
 def describe(key: Floats, columns: Sequence[Column], line: float | None) -> str:
-    """Where a row stands in the order, for people and manifests: an ISO time, or the order columns with their values."""
+    """Where a row stands in the order, for people and manifests: an ISO time, or the order columns' values."""
     if columns[0].kind is Kind.TIME and line is not None:
         return datetime.fromtimestamp(line, UTC).replace(tzinfo=None).isoformat()
     return ", ".join(f"{column.name}={value:g}" for column, value in zip(columns, key.tolist(), strict=True))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from inference.contract.network import Single
 from training.errors import TrainingError
@@ -134,12 +134,12 @@ class PrivateRay:
             logging_level=logging.CRITICAL,
             _temp_dir=str(self._folder),
         )
-        address = ray.util.get_node_ip_address()
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         if address != LOOPBACK:
             raise TrainingError(f"Ray would listen on {address}: train in a process that has not imported ray before")
 
     def fit(self, jobs: Sequence[Job], on_epoch: OnEpoch, *, folder: Path) -> list[Trained]:
-        """Train networks one after the other, in the workers of one TorchTrainer: starting those takes longer than an epoch.
+        """Train networks one after the other, in the workers of one TorchTrainer: starting them takes longest.
 
         `on_epoch` hears, in a thread of its own, the number of the job and each epoch; `folder`, which must not exist,
         holds what Ray keeps of the run.
@@ -153,7 +153,7 @@ class PrivateRay:
 
         with _epochs(folder, on_epoch) as pipe:
             trainer = TorchTrainer(
-                _worker,
+                cast("Callable[[dict[Any, Any]], None]", _worker),  # Ray hands out the answer; its types know none
                 train_loop_config={"jobs": [job.model_dump(mode="json") for job in jobs], "pipe": str(pipe)},
                 scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu),
                 run_config=RunConfig(
@@ -161,7 +161,7 @@ class PrivateRay:
                 ),
             )
             try:
-                result = trainer.fit()
+                result: Any = trainer.fit()  # Any: the declared type is that of an older Ray Train
             except TrainingFailedError as error:
                 raise TrainingError(_cause(error)) from error
         if result.return_value is None:
@@ -188,7 +188,7 @@ def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, i
 
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    outcomes = []
+    outcomes: list[tuple[Mapping[str, Single], int, int, float]] = []
     with Path(settings["pipe"]).open("w", encoding="ascii", buffering=1) as pipe:
         for number, raw in enumerate(settings["jobs"]):
             begin = perf_counter()

@@ -1,7 +1,7 @@
 """A run: data, fit, training, gate, package; or several models on the same prepared data and one Ray.
 
-    with PrivateRay() as cluster, prepare(champion) as prepared:
-        results = fit_all(prepared, [champion, challenger], cluster)
+with PrivateRay() as cluster, prepare(champion) as prepared:
+    results = fit_all(prepared, [champion, challenger], cluster)
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
         with stages.stage(Stage.DATA) as stage:
             rows = data.load(config, folder, stage.at)
             parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
-            stage.summary = f"{rows.spill.rows:,} rows × {len(rows.columns)} columns: {parts}"
+            stage.summary = f"{rows.spill.rows:,} rows of {len(rows.columns)} columns: {parts}"
         with stages.stage(Stage.FIT) as stage:
             fitted = fit_transform(rows, config)
             gate.check_task(config.gates, fitted.transform.table.task)
@@ -220,7 +220,9 @@ def _check(prepared: Prepared, configs: Sequence[TrainConfig]) -> None:
     theirs = prepared.config.preparation()
     for config in configs:
         if odd := [name for name, value in config.preparation().items() if value != theirs[name]]:
-            raise TrainingError(f"{config.name}: the data were prepared with another {', '.join(odd)}: prepare them again")
+            raise TrainingError(
+                f"{config.name}: the data were prepared with another {', '.join(odd)}: prepare them again"
+            )
         gate.check_task(config.gates, prepared.task)
     names = [config.name for config in configs]
     if len(set(names)) < len(names):
@@ -327,14 +329,14 @@ def _evaluate(
     part, column = dataset.parts[Part.TEST], dataset.index(dataset.target)
     predictions = evaluate.predict(transform, network, weights, prepared.features.matrix()[part.start : part.stop])
     coder = features.Coder(transform, dataset.spill)
-    actual = np.concatenate(
-        [coder(chunk)[:, column] for chunk in dataset.part(Part.TEST, prepared.config.chunk_rows)]
-    )
+    actual = np.concatenate([coder(chunk)[:, column] for chunk in dataset.part(Part.TEST, prepared.config.chunk_rows)])
     warnings = []
     if unknown := int(np.isnan(actual).sum()):
         if unknown == len(actual):
             raise DataError(f"{dataset.source}: none of the {unknown} test rows has a target: nothing can be measured")
         warnings.append(f"{unknown} test rows have no target and are not in the metrics")
-    if transform.table.task is Task.CLASSIFICATION and (new := int((features.class_indices(transform, actual) == -1).sum())):
+    if transform.table.task is Task.CLASSIFICATION and (
+        new := int((features.class_indices(transform, actual) == -1).sum())
+    ):
         warnings.append(f"{new} test rows are of classes that no training row has: they count as misses")
     return predictions, evaluate.metrics(predictions, transform, actual), warnings

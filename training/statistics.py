@@ -1,8 +1,8 @@
 """Statistics of columns that are read in chunks and do not depend on where a chunk ends.
 
 Quantiles are exact order statistics, found by counting the ordered bits of the float64s, 16 at a time: counts add, so
-neither the chunks nor their order matter, and memory is bounded. Sums are taken over blocks of rows that are
-aligned to the first row, and the blocks' sums are added without rounding (math.fsum): the same bits for every chunk size.
+neither the chunks nor their order matter, and memory is bounded. Sums are taken over blocks of rows that are aligned
+to the first row, and the sums of the blocks are added without rounding (math.fsum): the same bits for every chunk size.
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ def order_statistics(chunks: Chunks, ranks: Sequence[Sequence[int]]) -> list[dic
     """For each column the values of the given ranks (0 is the smallest); each must be below the count of values."""
     searches = [[_Search(rank, rank) for rank in wanted] for wanted in ranks]
     for shift in (48, 32, 16, 0):
-        histograms = [
-            {search.prefix: np.zeros(_BUCKETS, dtype=np.int64) for search in column} for column in searches
-        ]
+        histograms = [{search.prefix: np.zeros(_BUCKETS, dtype=np.int64) for search in column} for column in searches]
         for chunk in chunks():
             for index, histogram in enumerate(histograms):
                 if histogram:
@@ -148,12 +146,12 @@ def _count(values: Floats, histograms: dict[int, NDArray[np.int64]], shift: int)
     """Count the 16 bits at `shift` of the values, by the bits above them."""
     bits = _ordered_bits(values[~np.isnan(values)])
     digits = (bits >> np.uint64(shift)) & np.uint64(_BUCKETS - 1)
-    if shift == 48:  # noqa: PLR2004  # the first of the four 16-bit digits: nothing stands above it
+    if shift == 48:  # the first of the four 16-bit digits: nothing stands above it
         histograms[0] += np.bincount(digits.astype(np.int64), minlength=_BUCKETS)
         return
     above = bits >> np.uint64(shift + _DIGITS)
-    for prefix, histogram in histograms.items():
-        histogram += np.bincount(digits[above == np.uint64(prefix)].astype(np.int64), minlength=_BUCKETS)
+    for prefix in histograms:
+        histograms[prefix] += np.bincount(digits[above == np.uint64(prefix)].astype(np.int64), minlength=_BUCKETS)
 
 
 def _ordered_bits(values: Floats) -> NDArray[np.uint64]:

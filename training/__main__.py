@@ -1,0 +1,143 @@
+"""`python -m training train`: the training container's entry point, and the same run with plain options."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from training.config import TrainConfig
+from training.errors import TrainingError
+from training.events import EpochFinished, Event, StageFinished
+
+MISSED_GATE = 3
+EXAMPLE = """\
+example:
+  python -m training train --data bikes.csv --target cnt --order dteday,hr \\
+      --drop instant,casual,registered --gates 'r2>=0.85' --output models
+
+Without options the run takes its settings as a SageMaker training job gives them: from
+/opt/ml/input/config/hyperparameters.json and the channel in /opt/ml/input/data (SAGESTAGE_BASE_DIR
+names another place than /opt/ml), and writes /opt/ml/model.
+
+exit codes: 0 trained, 1 failed (the reason is one line), 3 the model missed its gate
+"""
+HELP = {
+    "data": "CSV (also .gz) or Parquet file",
+    "target": "column to predict",
+    "order": "columns that put the rows in order, comma-separated; without: a random split",
+    "drop": "columns not to read",
+    "categorical": "columns whose numbers are names",
+    "task": "auto, regression or classification",
+    "lags": "how many rows back, comma-separated; '' for none",
+    "window": "rows of the rolling mean and std; 0 for none",
+    "history": "columns to take lags and windows of: auto, none, or names",
+    "products": "columns whose products become features: auto, none, or names",
+    "missing": "training rows with missing inputs: impute or drop",
+    "missing_history": "requests without their earlier rows: impute or reject",
+    "hidden": "sizes of the hidden layers, comma-separated",
+    "activation": "relu, tanh or silu",
+    "patience": "epochs without improvement before training stops",
+    "workers": "Ray Train workers, a CPU (or GPU) each",
+    "use_gpu": "true or false",
+    "validation": "share of the rows for early stopping",
+    "test": "share of the rows for the gate",
+    "gates": "what the model must reach, such as 'r2>=0.8,mae<=50'",
+    "name": "the model's name",
+    "output": "folder for <name>/model.tar.gz",
+    "chunk_rows": "rows in memory at once",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, and return the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    options = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    options.pop("command")
+    debug = options.pop("debug")
+    try:
+        return _options_run(options) if options else _container_run()
+    except TrainingError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {error}", sys.stderr)
+        return 1
+
+
+def _options_run(options: dict[str, str]) -> int:
+    config = TrainConfig.model_validate(options)  # before the imports that take seconds
+    from training.run import train  # noqa: PLC0415  # as said
+
+    result = train(config, _show)
+    for warning in result.warnings:
+        _say(f"warning: {warning}")
+    if not result.verdict.passed:
+        _say(f"gate: {result.verdict.reason}: not packaged", sys.stderr)
+        return MISSED_GATE
+    _say(f"{result.artifact}\nsha256 {result.sha256}")
+    return 0
+
+
+def _container_run() -> int:
+    from training import container  # noqa: PLC0415  # not needed for --help
+    from training.run import train  # noqa: PLC0415  # likewise
+
+    base = container.base_directory()
+    try:
+        result = train(container.read(base), _show)
+        container.write_model(base, result)
+    except BaseException as error:
+        container.write_failure(base, str(error) or type(error).__name__)
+        raise
+    if not result.verdict.passed:
+        container.write_failure(base, f"gate: {result.verdict.reason}")
+        _say(f"gate: {result.verdict.reason}", sys.stderr)
+        return MISSED_GATE
+    return 0
+
+
+def _show(event: Event) -> None:
+    """A line a stage, and a line an epoch whose figures SageMaker's metric definitions can read."""
+    match event:
+        case StageFinished(stage, seconds, summary, model):
+            _say(f"{stage:<8}{seconds:6.1f} s  {f'{model}: ' if model else ''}{summary}")
+        case EpochFinished(model, epoch, _, train_loss, validation_loss):
+            _say(f"epoch={epoch} train_loss={train_loss:.6f} validation_loss={validation_loss:.6f} model={model}")
+        case _:
+            pass
+
+
+def _say(line: str, file: object = None) -> None:
+    print(line, file=file or sys.stdout, flush=True)  # type: ignore[call-overload]  # a command's output
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM (spot interruption, a stopped job) ends the run in order: Ray and the run folder go."""
+    raise SystemExit("terminated by SIGTERM")
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=form)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train a model", epilog=EXAMPLE, formatter_class=form)
+    train.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for name, field in TrainConfig.model_fields.items():
+        default = "" if field.is_required() else f" (default {_default(field.default)})"
+        text = HELP.get(name, name.replace("_", " "))
+        train.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=f"{text}{default}".replace("%", "%%"))
+    return parser
+
+
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value) or "none"
+    return "auto" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

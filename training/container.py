@@ -1,0 +1,125 @@
+"""The form in which SageMaker gives a training job: JSON files and channels below a base directory.
+
+input/config/hyperparameters.json   settings of TrainConfig, all values texts
+input/config/inputdataconfig.json   the channels (may be absent)
+input/config/resourceconfig.json    the hosts (may be absent)
+input/data/<channel>/               one file
+model/                              what serving will unpack
+output/data/metrics.json            metrics and counts
+output/failure                      why it failed; SageMaker shows the first 1024 characters
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from inference.contract import artifact
+from training.config import TrainConfig
+from training.errors import ConfigError, DataError, TrainingError
+from training.run import TrainResult
+
+BASE_VARIABLE = "SAGESTAGE_BASE_DIR"
+DEFAULT_BASE = "/opt/ml"
+FAILURE_CHARACTERS = 1_024
+PREFERRED_CHANNELS = ("training", "train")
+TOOLKIT_PREFIXES = ("sagemaker_", "_tuning_")
+"""Hyperparameters that AWS's SDKs add for their own toolkits."""
+
+
+def base_directory() -> Path:
+    """Where the container's files are: /opt/ml, or the folder that SAGESTAGE_BASE_DIR names."""
+    return Path(os.environ.get(BASE_VARIABLE, DEFAULT_BASE))
+
+
+def read(base: Path) -> TrainConfig:
+    """The settings of the job.
+
+    Raises:
+        TrainingError: a file is not as SageMaker writes it, a setting is wrong, or there is not exactly one data file.
+    """
+    hosts = _json(base / "input/config/resourceconfig.json").get("hosts", ["localhost"])
+    if len(hosts) > 1:
+        raise TrainingError(f"the job has {len(hosts)} hosts and training takes one: set the instance count to 1")
+    settings = {
+        name.replace("-", "_"): _plain(value)
+        for name, value in _json(base / "input/config/hyperparameters.json").items()
+        if not name.startswith(TOOLKIT_PREFIXES)
+    }
+    reserved = sorted({"data", "output"} & settings.keys())
+    if reserved:
+        raise ConfigError([f"hyperparameter {name!r} is not for SageMaker: it has its own place" for name in reserved])
+    return TrainConfig.model_validate({**settings, "data": data_file(base), "output": base / "output/work"})
+
+
+def data_file(base: Path) -> Path:
+    """The one file of the training channel.
+
+    Raises:
+        DataError: no channel, several without one named training or train, or not exactly one file in it.
+    """
+    folder = base / "input/data"
+    channels = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not channels:
+        raise DataError(f"{folder}: there is no channel: give the job one named training")
+    preferred = [folder / name for name in PREFERRED_CHANNELS if folder / name in channels]
+    if not preferred and len(channels) > 1:
+        raise DataError(f"{folder}: channels {', '.join(path.name for path in channels)}: name one training")
+    channel = preferred[0] if preferred else channels[0]
+    files = sorted(path for path in channel.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
+    if len(files) != 1:
+        found = ", ".join(path.name for path in files[:5]) or "nothing"
+        raise DataError(f"{channel}: the channel must hold one file, it holds {len(files)}: {found}")
+    return files[0]
+
+
+def write_model(base: Path, result: TrainResult) -> None:
+    """Lay the archive's members into model/ (SageMaker packs them again), and the metrics into output/data."""
+    if result.artifact is not None:
+        artifact.unpack(result.artifact, base / "model")
+        result.artifact.unlink()
+    report = {
+        "metrics": result.metrics,
+        "gates": {str(check.gate): check.passed for check in result.verdict.checks},
+        "rows": result.rows,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "warnings": result.warnings,
+    }
+    path = base / "output/data/metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def write_failure(base: Path, reason: str) -> None:
+    """Say why, where SageMaker looks."""
+    path = base / "output/failure"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(reason[:FAILURE_CHARACTERS], encoding="utf-8")
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """The object in a file; an absent file is an empty one."""
+    try:
+        content: Any = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: must hold an object, holds {type(content).__name__}")
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """A hyperparameter's value; the SageMaker SDK writes texts and lists as JSON within the text."""
+    if isinstance(value, str) and value[:1] in ('"', "["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
