@@ -62,11 +62,16 @@ def output_shape(service: str, operation: str) -> Any:
     return service_model(service).operation_model(operation).output_shape
 
 
-def find_member(shape: Any, name: str) -> str | None:
-    """The member that a camelCase property means, or None."""
+def find_member(shape: Any, name: str, *, singular: bool = False) -> str | None:
+    """The member that a camelCase property means, or None.
+
+    A list may be in the plural where the API has the singular; with `singular`, also the other way round (`rule` for
+    a list of rules that has never more than one).
+    """
     wanted = name.rstrip("_").lower()
     spelled: dict[str, str] = {member.lower(): member for member in shape.members}
-    for candidate in (wanted, wanted.removesuffix("s"), f"{wanted}s", wanted.removesuffix("ies") + "y"):
+    candidates = [wanted, wanted.removesuffix("s"), wanted.removesuffix("ies") + "y"]
+    for candidate in [*candidates, f"{wanted}s"] if singular else candidates:
         if candidate in spelled:
             return spelled[candidate]
     return None

@@ -213,7 +213,7 @@ class ResourceType:
     def member(self, shape: Any, name: str) -> str | None:
         """The member of the shape that a property is."""
         declared = self.props[name].member if name in self.props else ""
-        return declared if declared in shape.members else find_member(shape, name)
+        return declared if declared in shape.members else find_member(shape, name, singular=True)
 
     def identify(self, inputs: Properties) -> str:
         """The id that follows from the key."""
