@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from training.config import TrainConfig
 from training.errors import TrainingError
@@ -111,8 +111,8 @@ def _show(event: Event) -> None:
             pass
 
 
-def _say(line: str, file: object = None) -> None:
-    print(line, file=file or sys.stdout, flush=True)  # type: ignore[call-overload]  # a command's output
+def _say(line: str, file: TextIO | None = None) -> None:
+    print(line, file=file or sys.stdout, flush=True)  # a command's output
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ output/failure                      why it failed; SageMaker shows the first 102
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def write_model(base: Path, result: TrainResult) -> None:
     """Lay the archive's members into model/ (SageMaker packs them again), and the metrics into output/data."""
     if result.artifact is not None:
         artifact.unpack(result.artifact, base / "model")
-        result.artifact.unlink()
+        shutil.rmtree(base / "output/work", ignore_errors=True)
     report = {
         "metrics": result.metrics,
         "gates": {str(check.gate): check.passed for check in result.verdict.checks},

@@ -123,6 +123,8 @@ class PrivateRay:
             raise TrainingError(
                 f"{self.workers} workers with use_gpu need {self.workers} GPUs and there are {gpus}: train on the CPU"
             )
+        if self._over.is_set():
+            return  # the data were no good, in the meantime
         self._owned = True
         ray.init(
             address="local",

@@ -197,6 +197,7 @@ def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
     Raises:
         TrainingError: one line with what is wrong and what to do about it.
     """
+    data.check(config)  # at once, before Ray starts
     with PrivateRay(config.workers, use_gpu=config.use_gpu) as cluster, prepare(config, on_event) as prepared:
         return fit(prepared, config, cluster, on_event)
 
