@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from infra.engine import paths, planner, urns
-from infra.engine.errors import EngineError, ProviderFailure, unsupported
+from infra.engine import deletion, paths, planner, urns
+from infra.engine.errors import EngineError, ProviderError, unsupported
 from infra.engine.planner import Decision, Diff, Goal, Op
 from infra.engine.plugins import Plugin
+from infra.engine.progress import Skipped
 from infra.engine.state import Resource
-from infra.engine.steps import Skipped, Steps
+from infra.engine.steps import Steps
 from infra.engine.values import Properties, Secret, plain
 
 SEED_BYTES = 32  # as the real engine's
@@ -57,14 +58,14 @@ class Deployment:
         self._defaults: dict[tuple[str, str], str] = {}
 
     def register(self, goal: Goal) -> Answer:
-        """Brings one resource to the state that the program wants. Never raises: a failure is an answer, told at the end."""
+        """Brings one resource to where the program wants it. Never raises: a failure is an answer."""
         try:
             with self._planning:
                 plan = self._plan(goal)
             done = self._carry_out(plan)
         except Skipped:
             return Answer(goal.urn, failed=True)
-        except (EngineError, ProviderFailure) as error:
+        except (EngineError, ProviderError) as error:
             self._steps.refuse(goal.urn, goal.type, str(error))
             return Answer(goal.urn, failed=True)
         # A component's outputs are the program's own affair; it registers them itself.
@@ -84,7 +85,7 @@ class Deployment:
         """The reference of the provider of a resource that names none; made at the first need.
 
         Raises:
-            EngineError, ProviderFailure: there is no such provider, or it refuses its configuration.
+            EngineError, ProviderError: there is no such provider, or it refuses its configuration.
         """
         with self._planning:
             known = self._defaults.get((package, version))
@@ -103,11 +104,7 @@ class Deployment:
         """Looks at a resource that somebody else owns. Never raises, like `register`."""
         try:
             with self._planning:
-                self._steps.go_on()
-                if goal.urn in self._seen:
-                    raise EngineError(f"{urns.label(goal.urn)} is declared twice: give one of them another name")
-                self._seen.add(goal.urn)
-                index, old = self._find(goal)
+                index, old = self._enter(goal)
                 if old is not None and not old.external:
                     raise unsupported(f"{urns.label(goal.urn)}: only reading (get) a resource that the stack owns")
                 reference = goal.provider or self.default_provider(urns.package_of(goal.type), goal.version)
@@ -116,7 +113,7 @@ class Deployment:
             found = self._steps.read(Op.READ, wanted, plugin, index)
         except Skipped:
             return Answer(goal.urn, failed=True)
-        except (EngineError, ProviderFailure) as error:
+        except (EngineError, ProviderError) as error:
             self._steps.refuse(goal.urn, goal.type, str(error), Op.READ)
             return Answer(goal.urn, failed=True)
         return Answer(found.urn, found.id, found.outputs)
@@ -140,12 +137,15 @@ class Deployment:
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
-    def _plan(self, goal: Goal) -> _Plan:
+    def _enter(self, goal: Goal) -> tuple[int | None, Resource | None]:
         self._steps.go_on()
         if goal.urn in self._seen:
             raise EngineError(f"{urns.label(goal.urn)} is declared twice ({goal.urn}): give one of them another name")
         self._seen.add(goal.urn)
-        index, old = self._find(goal)
+        return self._find(goal)
+
+    def _plan(self, goal: Goal) -> _Plan:
+        index, old = self._enter(goal)
         if urns.is_provider(goal.type):
             return self._plan_provider(goal, index, old)
         if not goal.custom:
@@ -197,7 +197,9 @@ class Deployment:
         if self._moved(old.provider, goal.provider):
             diff = Diff(changes=True, replaces=("provider",), changed=("provider",))
         else:
-            diff = planner.settle(plugin.diff(old, inputs, goal.ignore_changes), old.inputs, inputs, goal.replace_on_changes)
+            diff = planner.settle(
+                plugin.diff(old, inputs, goal.ignore_changes), old.inputs, inputs, goal.replace_on_changes
+            )
         plan = self._guarded(_Plan(goal, planner.decide(old, goal, diff), inputs, plugin, old, index))
         if plan.decision.op is Op.REPLACE:
             inputs = plugin.check(goal.urn, {}, goal.inputs, seed)  # a new name, and ignoreChanges has nothing to keep
@@ -222,7 +224,9 @@ class Deployment:
                     "run up, then change it"
                 )
             if plan.goal.import_id:
-                raise EngineError(f"{what} would be replaced (because of: {keys}); remove `import` from the program first")
+                raise EngineError(
+                    f"{what} would be replaced (because of: {keys}); remove `import` from the program first"
+                )
         return plan
 
     def _first(self, old: Resource, index: int | None) -> tuple[int, ...]:
@@ -259,7 +263,7 @@ class Deployment:
         if op is Op.UPDATE:
             return steps.update(old, new, plan.plugin, plan.index, plan.decision.diff, goal.ignore_changes)
         for index in plan.first:
-            steps.delete(index, Op.DELETE_REPLACED, replaced=True)
+            deletion.delete(steps, index, Op.DELETE_REPLACED, replaced=True)
         gone = bool(plan.first) or old.pending_replacement or old.external or goal.urn in self._deleted
         return steps.replace(old, new, plan.plugin, plan.index, plan.decision.diff, gone=gone)
 

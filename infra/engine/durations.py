@@ -20,5 +20,5 @@ def seconds(text: str, whose: str) -> float:
     parts = _PART.findall(text)
     if not parts or "".join(n + u for n, u in parts) != text:
         raise EngineError(f"{whose}: timeout {text!r} is no duration; write it like 10m or 1h30m")
-    total = sum(float(n) * _UNITS[u] for n, u in parts)
+    total = sum((float(n) * _UNITS[u] for n, u in parts), 0.0)
     return int(total) if total.is_integer() else total

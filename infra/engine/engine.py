@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.engine import program, recovery, refreshing, urns
+from infra.engine import deletion, program, recovery, refreshing, urns
 from infra.engine.deployment import Deployment, provider_config
 from infra.engine.errors import EngineError
 from infra.engine.journal import Journal
 from infra.engine.monitor import EngineLog, Monitor
 from infra.engine.plugins import Plugins, ProviderFactory
+from infra.engine.progress import Skipped
 from infra.engine.project import Config, Project, load_project, load_stack, resolve
 from infra.engine.result import OnEvent, Result
 from infra.engine.secrets import Crypter, passphrase
 from infra.engine.state import Resource, Snapshot
-from infra.engine.steps import Skipped, Steps
+from infra.engine.steps import Steps
 from infra.engine.store import Store
 from infra.engine.values import Properties
 
@@ -83,7 +84,7 @@ class Engine:
 
     def destroy(self) -> Result:
         """Deletes everything that the stack owns; does not run the program."""
-        return self._operate("destroy", lambda run: run.steps.delete_left())
+        return self._operate("destroy", lambda run: deletion.delete_left(run.steps, self._parallel))
 
     @property
     def state_file(self) -> Path:
@@ -114,7 +115,9 @@ class Engine:
         with lock, Plugins(self._providers, self._parallel) as plugins:
             salt = store.salt() or file.salt
             crypter = Crypter(self._passphrase, salt)
-            config = resolve(project, file, (crypter if salt == file.salt else Crypter(self._passphrase, file.salt)).decrypt)
+            config = resolve(
+                project, file, (crypter if salt == file.salt else Crypter(self._passphrase, file.salt)).decrypt
+            )
             packages = provider_config(config.values, config.secret_keys)
             base = store.load(crypter)
             journal = Journal(base, lambda s: store.save(s, crypter))
@@ -123,7 +126,6 @@ class Engine:
                 plugins,
                 self._on_event,
                 preview=preview,
-                parallel=self._parallel,
                 provider_inputs=lambda r: _current(r, packages),
             )
             if not preview and base.resources:
@@ -164,7 +166,7 @@ class Engine:
             parallel=self._parallel,
         )
         run.steps.go_on()
-        run.steps.delete_left()
+        deletion.delete_left(run.steps, self._parallel)
 
 
 def _current(provider: Resource, packages: Mapping[str, Properties]) -> Properties:

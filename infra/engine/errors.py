@@ -29,5 +29,5 @@ def unsupported(what: str) -> EngineError:
     )
 
 
-class ProviderFailure(Exception):
+class ProviderError(Exception):
     """A provider's own words about a resource. Becomes part of the EngineError at the operation's end."""

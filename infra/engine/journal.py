@@ -1,4 +1,4 @@
-"""The state while an operation runs: what is new, what is left of the old, what is under way; saved after every step."""
+"""The state while an operation runs: what is new, what is left of the old, what is under way. Saved at each step."""
 
 from __future__ import annotations
 

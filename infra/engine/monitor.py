@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlparse
 
-import grpc
-from google.protobuf import empty_pb2
+import grpc  # type: ignore[import-untyped]  # grpc and protobuf publish no types
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
 
 from infra.engine import durations, urns
 from infra.engine.deployment import Answer, Deployment
-from infra.engine.errors import EngineError, ProviderFailure, unsupported
+from infra.engine.errors import EngineError, ProviderError, unsupported
 from infra.engine.planner import Goal
 from infra.engine.project import Config
 from infra.engine.result import Diagnostic
@@ -43,7 +43,7 @@ _REFUSED: Final = {
 }
 
 
-class RefusedError(grpc.RpcError):  # type: ignore[misc] - grpc publishes no types for its errors
+class RefusedError(grpc.RpcError):  # type: ignore[misc]  # for the same reason
     """A refusal in the form in which the SDK expects one: it raises it in the program with its text."""
 
     def __init__(self, text: str) -> None:
@@ -136,7 +136,7 @@ class Monitor:
             if not plugin.ready or has_unknown(args):
                 return resource_pb2.ResourceInvokeResponse(unknown=True)
             found, failures = plugin.invoke(request.tok, args)
-        except (EngineError, ProviderFailure) as error:
+        except (EngineError, ProviderError) as error:
             raise RefusedError(f"{request.tok}: {error}") from error
         if failures:
             told = [provider_pb2.CheckFailure(property=name, reason=reason) for name, reason in failures]
@@ -195,7 +195,9 @@ class Monitor:
         deployment = self._deployment
         return urns.make(deployment.stack, deployment.project, request.parent, request.type, request.name)
 
-    def _source(self, request: resource_pb2.RegisterResourceRequest | resource_pb2.ReadResourceRequest) -> dict[str, Any]:
+    def _source(
+        self, request: resource_pb2.RegisterResourceRequest | resource_pb2.ReadResourceRequest
+    ) -> dict[str, Any]:
         """Where in the program the resource is declared, as checkpoints have it; nothing for places outside of it."""
         place = request.sourcePosition
         path = Path(unquote(urlparse(place.uri).path))

@@ -118,6 +118,5 @@ def differences(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any
             was = old[index] if index < len(old) else MISSING
             now = new[index] if index < len(new) else MISSING
             yield from differences(was, now, (*path, index))
-    elif type(old) is not type(new) or old != new:
-        if not (isinstance(old, (int, float)) and isinstance(new, (int, float)) and old == new):
-            yield path, old, new
+    elif old != new or (type(old) is not type(new) and bool in (type(old), type(new))):  # 1 is 1.0, and not True
+        yield path, old, new

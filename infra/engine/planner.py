@@ -111,7 +111,7 @@ class Decision:
 
 
 def settle(diff: Diff, old: Properties, new: Properties, replace_on_changes: Iterable[str]) -> Diff:
-    """A provider's diff, completed: computed from the inputs where it does not know, and with replaceOnChanges applied."""
+    """A provider's diff, completed: from the inputs where it does not know, and with replaceOnChanges applied."""
     if diff.changes is None:
         found = {paths.text_of(path): _kind(was, now) for path, was, now in paths.differences(plain(old), plain(new))}
         tops = dict.fromkeys(str(paths.parse(text)[0]) for text in found)
@@ -133,9 +133,8 @@ def _kind(was: Any, now: Any) -> str:
 def decide(old: Resource | None, goal: Goal, diff: Diff, *, recreating: bool = False) -> Decision:
     """The operation for a registered resource.
 
-    Args:
-        old: its last state, if it has one. diff: the settled diff between that and the goal.
-        recreating: it has already been deleted in this run, since something that it needs was replaced.
+    `old` is its last state, if it has one, and `diff` the settled diff between that and the goal. `recreating`: it has
+    already been deleted in this run, since something that it needs was replaced.
     """
     if old is None:
         return Decision(Op.CREATE)
@@ -195,8 +194,8 @@ def deletion_op(resource: Resource) -> Op:
 def deletion_levels(olds: Sequence[Resource]) -> list[list[int]]:
     """The order of deletion: groups of indices into `olds`, each to be deleted after the groups before it.
 
-    What needs something is deleted before it. `olds` (all of them go) is in order of dependency, so that a resource only
-    ever needs what stands before it; each group is in reverse order.
+    What needs something is deleted before it. `olds` (all of them go) is in order of dependency, so that a resource
+    only ever needs what stands before it; each group is in reverse order.
     """
     by_urn: dict[str, list[int]] = {}
     for index, resource in enumerate(olds):

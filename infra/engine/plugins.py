@@ -13,13 +13,13 @@ import json
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pulumi.provider.experimental import provider as p
 
-from infra.engine.errors import EngineError, ProviderFailure
+from infra.engine.errors import EngineError, ProviderError
 from infra.engine.planner import Diff
 from infra.engine.state import Resource
 from infra.engine.values import (
@@ -67,7 +67,7 @@ class Plugin:
     package: str
     provider: p.Provider
     loop: Loop
-    accepts: Accepts = Accepts()
+    accepts: Accepts = field(default_factory=Accepts)
     previews: bool = True
     ready: bool = True
 
@@ -75,9 +75,9 @@ class Plugin:
         try:
             return self.loop.run(work)
         except NotImplementedError as error:
-            raise ProviderFailure(f"provider {self.package!r} cannot {what}: {error}") from error
+            raise ProviderError(f"provider {self.package!r} cannot {what}: {error}") from error
         except Exception as error:
-            raise ProviderFailure(str(error) or type(error).__name__) from error
+            raise ProviderError(str(error) or type(error).__name__) from error
 
     def _send(self, properties: Mapping[str, Any]) -> dict[str, Any]:
         return to_properties(properties, self.accepts)
@@ -104,7 +104,9 @@ class Plugin:
             return
         args = {k: v for k, v in inputs.items() if k != "__internal"}
         variables = {f"{self.package}:config:{k}": _variable(v) for k, v in args.items() if k != "version"}
-        request = p.ConfigureRequest(variables, to_properties(args, Accepts()), accept_secrets=True, accept_resources=True)
+        request = p.ConfigureRequest(
+            variables, to_properties(args, Accepts()), accept_secrets=True, accept_resources=True
+        )
         answer = self._call("be configured", self.provider.configure(request))
         self.accepts = Accepts(answer.accept_secrets, answer.accept_resources)
         self.previews, self.ready = answer.supports_preview, True
@@ -118,7 +120,9 @@ class Plugin:
 
     def _checked(self, answer: p.CheckResponse, news: Properties) -> Properties:
         if answer.failures:
-            raise ProviderFailure("; ".join(f"{f.property}: {f.reason}" if f.property else f.reason for f in answer.failures))
+            raise ProviderError(
+                "; ".join(f"{f.property}: {f.reason}" if f.property else f.reason for f in answer.failures)
+            )
         return news if answer.inputs is None else self._receive(answer.inputs, news)
 
     def diff(self, old: Resource, news: Properties, ignore: tuple[str, ...]) -> Diff:
@@ -135,7 +139,7 @@ class Plugin:
         request = p.CreateRequest(urn, self._send(inputs), timeout, preview)
         answer = self._call("create", self.provider.create(request))
         if not preview and not answer.resource_id:
-            raise ProviderFailure("the provider created it and answered no id")
+            raise ProviderError("the provider created it and answered no id")
         return answer.resource_id or "", self._receive(answer.properties, inputs)
 
     def update(self, old: Resource, new: Resource, ignore: tuple[str, ...], *, preview: bool) -> Properties:
@@ -148,7 +152,9 @@ class Plugin:
         )
         return self._receive(self._call("update", self.provider.update(request)).properties, new.inputs)
 
-    def read(self, urn: str, identity: str, outputs: Properties, inputs: Properties) -> tuple[str, Properties, Properties]:
+    def read(
+        self, urn: str, identity: str, outputs: Properties, inputs: Properties
+    ) -> tuple[str, Properties, Properties]:
         """What exists: id ("" where nothing does), outputs and inputs."""
         request = p.ReadRequest(urn, identity, self._send(outputs), self._send(inputs))
         answer = self._call("read", self.provider.read(request))
@@ -190,7 +196,7 @@ class Plugins:
             self._loop = Loop(self._workers)
         return Plugin(package, factory(), self._loop)
 
-    def __enter__(self) -> Plugins:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

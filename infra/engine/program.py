@@ -25,17 +25,19 @@ from infra.engine.project import Config, Project
 ORGANIZATION = "organization"  # what file backends of the real CLI say
 
 
-def run(project: Project, stack_name: str, config: Config, monitor: Monitor, log: EngineLog, *, preview: bool, parallel: int) -> None:
+def run(
+    project: Project, stack_name: str, config: Config, monitor: Monitor, log: EngineLog, *, preview: bool, parallel: int
+) -> None:
     """Runs the program to its end; when this returns or raises, everything that it registered has been dealt with.
 
     Raises:
         EngineError: the program raised. The message has its last line and place; the cause is the exception.
     """
-    contextvars.copy_context().run(_run, project, stack_name, config, monitor, log, preview, parallel)
+    contextvars.copy_context().run(_run, project, stack_name, config, monitor, log, preview=preview, parallel=parallel)
 
 
 def _run(
-    project: Project, stack_name: str, config: Config, monitor: Monitor, log: EngineLog, preview: bool, parallel: int  # noqa: FBT001 - Context.run passes no keywords to be seen
+    project: Project, stack_name: str, config: Config, monitor: Monitor, log: EngineLog, *, preview: bool, parallel: int
 ) -> None:
     settings.ROOT.set(None)
     settings.configure(
@@ -61,12 +63,13 @@ def _run(
         if not failed:
             log.tell(str(context.get("exception") or context["message"]))
 
+    def body() -> None:
+        runpy.run_path(str(project.program), run_name="__main__")
+
     loop.set_exception_handler(forgotten)
     try:
         with _surroundings(project.program):
-            loop.run_until_complete(
-                stack.run_in_stack(lambda: runpy.run_path(str(project.program), run_name="__main__") and None)
-            )
+            loop.run_until_complete(stack.run_in_stack(body))
     except (Exception, SystemExit) as error:
         failed = True
         if isinstance(error, SystemExit) and not error.code:

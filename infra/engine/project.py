@@ -38,7 +38,9 @@ _Yaml.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:bool"]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,17 @@ def load_project(root: Path) -> Project:
     if program.is_dir():
         program /= "__main__.py"
     if not program.is_file():
-        raise EngineError(f"{path}: main is {data.get('main', '.')!r}, and {program} does not exist; write the program there")
+        raise EngineError(
+            f"{path}: main is {data.get('main', '.')!r}, and {program} does not exist; write the program there"
+        )
     declared = {_full(name, k): v if _is_schema(v) else {"value": v} for k, v in (data.get("config") or {}).items()}
     return Project(root, name, program, root / data.get("stackConfigDir", "."), declared)
 
 
 def _is_schema(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value.keys() & {"type", "default", "value", "secret", "description", "items"})
+    return isinstance(value, dict) and bool(
+        value.keys() & {"type", "default", "value", "secret", "description", "items"}
+    )
 
 
 def _full(project: str, key: str) -> str:
@@ -130,27 +136,17 @@ def resolve(project: Project, file: StackFile, decrypt: Callable[[str], str]) ->
     """The configuration that a program sees: the stack's values over the project's, each checked and decrypted.
 
     Raises:
-        EngineError: a key without a namespace or unknown to the project, a value of a wrong type, a required one missing.
+        EngineError: a key without a namespace or unknown to the project, a value of a wrong type, a missing one.
     """
     values: dict[str, str] = {}
     secret: set[str] = set()
-    own = {key for key in project.declared if key.startswith(f"{project.name}:")}
     for key, raw in file.values.items():
-        if not isinstance(key, str) or ":" not in key:
-            raise EngineError(f"{file.path}: key {key!r} has no namespace; write {project.name}:{key}")
-        if own and key.startswith(f"{project.name}:") and key not in own:
-            close = difflib.get_close_matches(key, own, 1)
-            raise EngineError(
-                f"{file.path}: unknown key {key!r}; "
-                + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(own))}")
-            )
-        if key.startswith("pulumi:") and key not in ("pulumi:tags", "pulumi:template"):
-            raise unsupported(f"{file.path.name}: {key}")
+        _known(project, file, key)
         opened, was_secret = _decrypt(raw, decrypt)
-        wanted = project.declared.get(key, {}).get("type")
+        wanted = str(project.declared.get(key, {}).get("type"))
         if wanted in _TYPES and not _TYPES[wanted](opened):
             shown = "[secret]" if was_secret else repr(opened)
-            raise EngineError(f"{file.path}: {key} must be of type {wanted}, got {shown}")
+            raise EngineError(f"{file.path}: {key} must be of type {wanted}, got {shown}; correct it")
         values[key] = _text(key, opened, file.path)
         if was_secret:
             secret.add(key)
@@ -163,6 +159,19 @@ def resolve(project: Project, file: StackFile, decrypt: Callable[[str], str]) ->
         elif "type" in schema and "default" not in schema:
             raise EngineError(f"{file.path}: {key} ({schema['type']}) is missing; set it there")
     return Config(values, frozenset(secret))
+
+
+def _known(project: Project, file: StackFile, key: Any) -> None:
+    """Refuses a key that nothing reads."""
+    if not isinstance(key, str) or ":" not in key:
+        raise EngineError(f"{file.path}: key {key!r} has no namespace; write {project.name}:{key}")
+    own = {known for known in project.declared if known.startswith(f"{project.name}:")}
+    if own and key.startswith(f"{project.name}:") and key not in own:
+        close = difflib.get_close_matches(key, own, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"Pulumi.yaml declares {', '.join(sorted(own))}"
+        raise EngineError(f"{file.path}: unknown key {key!r}; {hint}")
+    if key.startswith("pulumi:") and key not in ("pulumi:tags", "pulumi:template"):
+        raise unsupported(f"{file.path.name}: {key}")
 
 
 def _decrypt(value: Any, decrypt: Callable[[str], str]) -> tuple[Any, bool]:

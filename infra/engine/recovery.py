@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from infra.engine import urns
-from infra.engine.errors import ProviderFailure
+from infra.engine.errors import ProviderError
 from infra.engine.result import Diagnostic
 from infra.engine.state import Operation, Resource
 from infra.engine.steps import Steps
@@ -25,8 +25,10 @@ def recover(steps: Steps, pending: Iterable[Operation]) -> None:
         try:
             plugin = steps.plugin(resource.provider)
             identity, outputs, inputs = plugin.read(urn, resource.id, resource.outputs, resource.inputs)
-        except ProviderFailure as error:
-            steps.tell(Diagnostic("warning", f"interrupted while {operation.type}, and not to be found out: {error}", urn))
+        except ProviderError as error:
+            steps.tell(
+                Diagnostic("warning", f"interrupted while {operation.type}, and not to be found out: {error}", urn)
+            )
             continue
         index = _index(steps, resource)
         if operation.type == "creating":

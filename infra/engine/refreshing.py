@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from infra.engine import planner, urns
-from infra.engine.errors import EngineError, ProviderFailure
+from infra.engine.errors import EngineError, ProviderError
 from infra.engine.planner import Diff, Op
+from infra.engine.progress import Skipped
 from infra.engine.result import StepFailed
 from infra.engine.state import Resource
-from infra.engine.steps import Skipped, Steps
+from infra.engine.steps import Steps
 from infra.engine.store import now
 from infra.engine.values import plain
 
@@ -42,22 +43,26 @@ def _one(steps: Steps, index: int, old: Resource) -> None:
         diff = planner.settle(Diff(), old.outputs, outputs, ())
         op = Op.UPDATE if diff.changes else Op.SAME
         found = replace(old, id=identity, outputs=outputs, inputs=inputs or old.inputs, modified=now())
-        with steps.told(steps.step(op, old.urn, old.type, diff if diff.changes else None, old=old.outputs, new=outputs)):
+        with steps.told(
+            steps.step(op, old.urn, old.type, diff if diff.changes else None, old=old.outputs, new=outputs)
+        ):
             if diff.changes or plain(found.inputs) != plain(old.inputs):
                 steps.journal.mark(index, found)
     except Skipped:
         return
-    except (EngineError, ProviderFailure) as error:
+    except (EngineError, ProviderError) as error:
         steps.fail(StepFailed(steps.step(Op.REFRESH, old.urn, old.type), str(error)))
 
 
 def _without(resource: Resource, kept: set[str]) -> Resource:
-    """The resource without its dependencies on what exists no more, and without the empty ones, as the real engine has it."""
+    """The resource without dependencies on what exists no more, and without empty ones, as the real engine has it."""
     return replace(
         resource,
         dependencies=tuple(u for u in resource.dependencies if u in kept),
         property_dependencies={
-            k: tuple(u for u in v if u in kept) for k, v in resource.property_dependencies.items() if kept.intersection(v)
+            k: tuple(u for u in v if u in kept)
+            for k, v in resource.property_dependencies.items()
+            if kept.intersection(v)
         },
         deleted_with=resource.deleted_with if resource.deleted_with in kept else "",
     )

@@ -103,7 +103,7 @@ class Result:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Resources by operation. Default providers, the parts of replacements and reads do not count, as in Pulumi's."""
+        """Resources by operation, as Pulumi counts: no default providers, no parts of replacements, no reads."""
         refused = [f.step for f in self.failures]  # a preview shows them among the steps as well
         counted = Counter(
             str(s.op) for s in self.steps if s.op.logical and s not in refused and not _is_default_provider(s)
@@ -133,7 +133,7 @@ def _is_default_provider(step: Step) -> bool:
 
 
 def changes(diff: Diff, old: Properties, new: Properties) -> tuple[Change, ...]:
-    """The diff property by property, with both values. Old values come from the inputs, as the program wrote them."""
+    """The diff property by property, with both values. Old ones come from the inputs, as the program wrote them."""
     kinds = dict(diff.detailed) or {
         k: f"{_kind(old, new, k)}-replace" if k in diff.replaces else _kind(old, new, k) for k in diff.changed
     }

@@ -72,8 +72,8 @@ def _key(phrase: str, salt: bytes) -> bytes:
 class Crypter:
     """Encrypts and decrypts the secrets of one stack; derives its key at the first use.
 
-    `phrase` is asked for the passphrase then. `state` is the verifier found in a state or stack file; without one, a new
-    salt is made at the first encryption.
+    `phrase` is asked for the passphrase then. `state` is the verifier found in a state or stack file; without one, a
+    new salt is made at the first encryption.
     """
 
     def __init__(self, phrase: Callable[[], str], state: str | None = None) -> None:
@@ -87,7 +87,7 @@ class Crypter:
         return self._state
 
     def verify(self) -> None:
-        """Refuses a wrong passphrase now, where there is a verifier; before anything is changed that could not be saved."""
+        """Refuses a wrong passphrase now, where there is a verifier."""
         if self._state is not None:
             self._ready()
 
@@ -125,7 +125,9 @@ class Crypter:
         version, _, rest = state.partition(":")
         salt, _, proof = rest.partition(":")
         if version != "v1" or not proof:
-            raise EngineError(f"encryption salt {state!r}: expected v1:<salt>:<proof>; restore the file's encryptionsalt")
+            raise EngineError(
+                f"encryption salt {state!r}: expected v1:<salt>:<proof>; restore the file's encryptionsalt"
+            )
         try:
             cipher = AESGCM(_key(self._phrase(), base64.b64decode(salt)))
             if _open(cipher, proof) == _PROOF:

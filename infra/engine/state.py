@@ -203,8 +203,10 @@ def check_integrity(resources: tuple[Resource, ...], where: str) -> None:
                     f"{where}: {resource.urn} needs {urn}, which is not in the state before it: the file was edited; "
                     "restore it from its backup (the same name with .bak)"
                 )
-        if resource.urn in seen and not resource.delete and any(
-            r.urn == resource.urn and not r.delete and r is not resource for r in resources
+        if (
+            resource.urn in seen
+            and not resource.delete
+            and any(r.urn == resource.urn and not r.delete and r is not resource for r in resources)
         ):
             raise EngineError(f"{where}: {resource.urn} is in the state twice; restore the file from its .bak")
         seen.add(resource.urn)

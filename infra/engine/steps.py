@@ -1,32 +1,26 @@
-"""The steps of an operation: each told, done through the provider, and recorded before and after."""
+"""The steps on registered resources: each told, done through the provider, and recorded before and after."""
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from time import perf_counter
 
 from infra.engine import planner, urns
-from infra.engine.errors import EngineError, ProviderFailure
+from infra.engine.errors import EngineError, ProviderError
 from infra.engine.journal import Journal
 from infra.engine.planner import Diff, Goal, Op
 from infra.engine.plugins import Plugin, Plugins
-from infra.engine.result import Diagnostic, OnEvent, Step, StepDone, StepFailed, StepStarted, changes
+from infra.engine.progress import Progress
+from infra.engine.result import OnEvent, changes
 from infra.engine.state import Resource
 from infra.engine.store import now
 from infra.engine.values import UNKNOWN_TEXT, Properties, Secret, plain
 
 
-class Skipped(Exception):  # noqa: N818 - no error of its own: something failed before
-    """Nothing more is begun, because a step failed or the operation was interrupted."""
-
-
-class Steps:
-    """Carries steps out. In a preview nothing is changed: providers answer what is known already, the journal forgets."""
+class Steps(Progress):
+    """Carries steps out. In a preview nothing is changed: providers answer what is known already, nothing is saved."""
 
     def __init__(
         self,
@@ -35,64 +29,12 @@ class Steps:
         on_event: OnEvent,
         *,
         preview: bool,
-        parallel: int,
         provider_inputs: Callable[[Resource], Properties] = lambda resource: resource.inputs,
     ) -> None:
+        super().__init__(on_event)
         self.journal, self.plugins, self.preview = journal, plugins, preview
-        self.done: list[Step] = []
-        self.failures: list[StepFailed] = []
-        self._on_event, self._parallel, self._provider_inputs = on_event, parallel, provider_inputs
-        self._lock = threading.RLock()
-        self._stopped = threading.Event()
+        self._provider_inputs = provider_inputs
         self._running: dict[str, Plugin] = {}
-
-    # --- telling ------------------------------------------------------------------------------------------------------
-
-    def step(self, op: Op, urn: str, type_: str = "", diff: Diff | None = None, reason: str = "", **sides: Properties) -> Step:
-        """A step on a resource; `sides` are the `old` and `new` inputs that its diff is shown with."""
-        found = diff or Diff()
-        listed = changes(found, sides.get("old", {}), sides.get("new", {})) if diff else ()
-        return Step(op, urn, type_ or urns.type_of(urn), urns.name_of(urn), found.changed, found.replaces, listed, reason)
-
-    def tell(self, event: Diagnostic | StepStarted | StepDone | StepFailed) -> None:
-        """Passes an event on; one at a time."""
-        with self._lock:
-            self._on_event(event)
-
-    def fail(self, failure: StepFailed) -> None:
-        """Records a failure: what runs ends well, nothing more begins."""
-        with self._lock:
-            self.failures.append(failure)
-            self._stopped.set()
-            self._on_event(failure)
-
-    def refuse(self, urn: str, type_: str, message: str, op: Op = Op.CREATE) -> None:
-        """Records that a resource could not even be planned."""
-        self.fail(StepFailed(self.step(op, urn, type_), message))
-
-    def stop(self) -> None:
-        """Begins nothing more."""
-        self._stopped.set()
-
-    def go_on(self) -> None:
-        """Raises Skipped after a failure."""
-        if self._stopped.is_set():
-            raise Skipped
-
-    @contextmanager
-    def told(self, step: Step) -> Iterator[None]:
-        """Tells the beginning and the end of a step; a provider's refusal becomes a failure, and Skipped is raised."""
-        self.go_on()
-        self.tell(StepStarted(step))
-        began = perf_counter()
-        try:
-            yield
-        except ProviderFailure as error:
-            self.fail(StepFailed(step, str(error)))
-            raise Skipped from error
-        with self._lock:
-            self.done.append(step)
-        self.tell(StepDone(step, perf_counter() - began))
 
     def save(self) -> None:
         """Saves the state, unless this is a preview."""
@@ -100,7 +42,8 @@ class Steps:
             self.journal.save()
 
     @contextmanager
-    def _pending(self, kind: str, resource: Resource) -> Iterator[None]:
+    def pending(self, kind: str, resource: Resource) -> Iterator[None]:
+        """Records a change that a provider makes as under way, and saves the state at its end."""
         if self.preview or not resource.custom or urns.is_provider(resource.type):
             yield
             self.save()
@@ -168,7 +111,7 @@ class Steps:
 
     def create(self, op: Op, new: Resource, plugin: Plugin | None, diff: Diff | None = None) -> Resource:
         """Makes a resource."""
-        with self.told(self.step(op, new.urn, new.type, diff)), self._pending("creating", new):
+        with self.told(self.step(op, new.urn, new.type, diff)), self.pending("creating", new):
             made = self._made(new, plugin)
             self.journal.settle(made)
         return made
@@ -184,12 +127,18 @@ class Steps:
         return _stamped(replace(new, id=identity, outputs=_hidden(outputs, new)))
 
     def update(
-        self, old: Resource, new: Resource, plugin: Plugin | None, index: int | None, diff: Diff, ignore: tuple[str, ...]
+        self,
+        old: Resource,
+        new: Resource,
+        plugin: Plugin | None,
+        index: int | None,
+        diff: Diff,
+        ignore: tuple[str, ...],
     ) -> Resource:
         """Changes a resource in place."""
         new = replace(new, id=old.id, outputs=old.outputs, created=old.created, modified=old.modified)
         step = self.step(Op.UPDATE, new.urn, new.type, diff, old=old.inputs, new=new.inputs)
-        with self.told(step), self._pending("updating", new):
+        with self.told(step), self.pending("updating", new):
             if plugin is not None and urns.is_provider(new.type):
                 made = self._configure(new, plugin)
             elif plugin is not None:
@@ -203,14 +152,14 @@ class Steps:
     def replace(
         self, old: Resource, new: Resource, plugin: Plugin | None, index: int | None, diff: Diff, *, gone: bool
     ) -> Resource:
-        """Makes another in a resource's place. `gone`: the old one exists no more; otherwise it is deleted at the end."""
-        sides = {"old": old.inputs, "new": new.inputs}
-        making = self.step(Op.CREATE_REPLACEMENT, new.urn, new.type, diff, **sides)
-        replacing = self.step(Op.REPLACE, new.urn, new.type, diff if diff.changes else None, **sides)
+        """Makes another in a resource's place. `gone`: the old one exists no more; else it is deleted at the end."""
+        making = self.step(Op.CREATE_REPLACEMENT, new.urn, new.type, diff, old=old.inputs, new=new.inputs)
+        whole = diff if diff.changes else None  # one that goes with another has no diff of its own
+        replacing = self.step(Op.REPLACE, new.urn, new.type, whole, old=old.inputs, new=new.inputs)
         if gone:
             with self.told(replacing):
                 pass
-        with self.told(making), self._pending("creating", new):
+        with self.told(making), self.pending("creating", new):
             made = self._made(new, plugin)
             if index is not None and not gone:
                 self.journal.mark(index, replace(self.journal.old(index), delete=True))
@@ -225,7 +174,7 @@ class Steps:
         with self.told(self.step(op, wanted.urn, wanted.type)):
             identity, outputs, _ = plugin.read(wanted.urn, wanted.id, {}, wanted.inputs)
             if not identity:
-                raise ProviderFailure(f"resource {wanted.id!r} does not exist")
+                raise ProviderError(f"resource {wanted.id!r} does not exist")
             found = replace(wanted, id=identity, outputs=_hidden(outputs, wanted), external=True)
             self.journal.settle(found, index)
             self.save()
@@ -236,81 +185,21 @@ class Steps:
         with self.told(self.step(Op.IMPORT, goal.urn, goal.type)):
             identity, outputs, inputs = plugin.read(goal.urn, goal.import_id, {}, {})
             if not identity:
-                raise ProviderFailure(f"resource {goal.import_id!r} does not exist")
+                raise ProviderError(f"resource {goal.import_id!r} does not exist")
             checked = plugin.check(goal.urn, inputs, goal.inputs, seed)
             found = _stamped(replace(goal.state(checked), id=identity, outputs=outputs))
             diff = planner.settle(plugin.diff(found, checked, goal.ignore_changes), inputs, checked, ())
             if diff.changes:
-                told = "; ".join(f"{c.path} is {c.old!r}, the program says {c.new!r}" for c in changes(diff, inputs, checked))
-                raise ProviderFailure(f"cannot be imported as declared: {told}; declare it as it is, import it, then change it")
+                told = "; ".join(
+                    f"{c.path} is {c.old!r}, the program says {c.new!r}" for c in changes(diff, inputs, checked)
+                )
+                raise ProviderError(
+                    f"cannot be imported as declared: {told}; declare it as it is, import it, then change it"
+                )
             found = replace(found, outputs=_hidden(outputs, found))
             self.journal.settle(found)
             self.save()
         return found
-
-    # --- deleting -----------------------------------------------------------------------------------------------------
-
-    def delete(self, index: int, op: Op, *, replaced: bool = False, spared: Iterable[str] = ()) -> None:
-        """Deletes an old resource. `replaced`: its place stays taken in the state until its replacement exists.
-
-        `spared` are URNs that go in the same operation: what was `deletedWith` one of them needs no call of its own.
-        """
-        old = self.journal.old(index)
-        with self.told(self.step(op, old.urn, old.type)):
-            asked = old.custom and not urns.is_provider(old.type) and op in (Op.DELETE, Op.DELETE_REPLACED)
-            if asked and not old.retain_on_delete and old.deleted_with not in set(spared):
-                plugin = self.plugin(old.provider)
-                with self._pending("deleting", old):
-                    if not self.preview:
-                        plugin.delete(old)
-                    self._forget(index, old, replaced=replaced)
-            else:
-                self._forget(index, old, replaced=replaced)
-                self.save()
-
-    def _forget(self, index: int, old: Resource, *, replaced: bool) -> None:
-        if replaced:
-            self.journal.mark(index, replace(old, pending_replacement=True))
-        else:
-            self.journal.drop(index)
-
-    def delete_left(self) -> None:
-        """Deletes every old resource that no step has settled, what needs something before what it needs.
-
-        What is protected stays, with all that it needs, and is a failure, told when the rest is gone.
-        """
-        left = self.journal.left()
-        protected = [r for r in left.values() if r.protect and planner.deletion_op(r) is Op.DELETE]
-        kept = planner.kept_for(list(left.values()), {r.urn for r in protected})
-        left = {i: r for i, r in left.items() if r.urn not in kept}
-        indices, olds = list(left), list(left.values())
-        spared = {r.urn for r in olds if planner.deletion_op(r) is Op.DELETE}
-        for level in planner.deletion_levels(olds):
-            if self._stopped.is_set():
-                break
-            with ThreadPoolExecutor(self._parallel, thread_name_prefix="deletion") as pool:
-                for _ in pool.map(lambda i: self._delete_one(indices[i], olds[i], spared), level):
-                    pass
-        for resource in protected:
-            step = self.step(Op.DELETE, resource.urn, resource.type)
-            self.tell(StepStarted(step))
-            if self.preview:
-                self.done.append(step)
-            self.fail(StepFailed(step, _PROTECTED.format(resource.urn)))
-
-    def _delete_one(self, index: int, old: Resource, spared: set[str]) -> None:
-        try:
-            self.delete(index, planner.deletion_op(old), spared=spared)
-        except Skipped:
-            return  # told already
-        except (EngineError, ProviderFailure) as error:
-            self.fail(StepFailed(self.step(planner.deletion_op(old), old.urn, old.type), str(error)))
-
-
-_PROTECTED = (
-    "it is protected and cannot be deleted; declare it without protect, run up, then remove it "
-    "(or: pulumi state unprotect '{}')"
-)
 
 
 def _stamped(resource: Resource) -> Resource:

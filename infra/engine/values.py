@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pulumi
-from google.protobuf import struct_pb2
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]  # no types are published
 from pulumi.provider.experimental.property_value import Computed, PropertyValue, ResourceReference
 
 # Pulumi's signatures: sdk/go/common/resource/{properties,asset}.go
@@ -46,7 +46,7 @@ UNKNOWN: Final = _Unknown()
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that is encrypted at rest and never shown. `ciphertext` is how it stands in the state file, if it does."""
+    """A value that is encrypted at rest and never shown. `ciphertext` is its form in the state file, if it is there."""
 
     value: Any
     ciphertext: str | None = field(default=None, compare=False, repr=False)
@@ -153,22 +153,22 @@ def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
     return struct_pb2.Struct(fields={k: _to_proto(v) for k, v in properties.items()})
 
 
+_SCALARS: Final = {bool: "bool_value", int: "number_value", float: "number_value", str: "string_value"}
+
+
 def _to_proto(value: Any) -> struct_pb2.Value:
-    if value is None:
-        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
-    if value is UNKNOWN:
-        return struct_pb2.Value(string_value=UNKNOWN_TEXT)
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, (int, float)):
-        return struct_pb2.Value(number_value=value)
-    if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return struct_pb2.Value(**{scalar: value})
     if isinstance(value, Secret):
         return struct_pb2.Value(struct_value=to_struct({SIGNATURE: SECRET, "value": value.value}))
     if isinstance(value, list):
         return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_to_proto(v) for v in value]))
-    return struct_pb2.Value(struct_value=to_struct(value))
+    if isinstance(value, dict):
+        return struct_pb2.Value(struct_value=to_struct(value))
+    if value is UNKNOWN:
+        return struct_pb2.Value(string_value=UNKNOWN_TEXT)
+    return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
 
 
 # --- the provider's form ----------------------------------------------------------------------------------------------
@@ -197,14 +197,18 @@ def _to_property(value: Any, accepts: Accepts) -> PropertyValue:
     if isinstance(value, list):
         return PropertyValue([_to_property(v, accepts) for v in value])
     if isinstance(value, dict):
-        signature = value.get(SIGNATURE)
-        if signature in (ASSET, ARCHIVE):
-            return PropertyValue.unmarshal(_to_proto(value))
-        if signature == REFERENCE:
-            identity = _to_property(value.get("id", value["urn"]), accepts)
-            return PropertyValue(ResourceReference(value["urn"], identity)) if accepts.references else identity
-        return PropertyValue(to_properties(value, accepts))
+        return _to_map(value, accepts)
     return PropertyValue(value)
+
+
+def _to_map(value: dict[str, Any], accepts: Accepts) -> PropertyValue:
+    signature = value.get(SIGNATURE)
+    if signature in (ASSET, ARCHIVE):
+        return PropertyValue.unmarshal(_to_proto(value))
+    if signature == REFERENCE:
+        identity = _to_property(value.get("id", value["urn"]), accepts)
+        return PropertyValue(ResourceReference(value["urn"], identity)) if accepts.references else identity
+    return PropertyValue(to_properties(value, accepts))
 
 
 def from_properties(properties: Mapping[str, PropertyValue] | None) -> Properties:
@@ -224,13 +228,17 @@ def _from_python(value: Any) -> Any:
         return number(value)
     if isinstance(value, Mapping):
         return {k: _from_property(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_from_property(v) for v in value]
+    return _from_object(value)
+
+
+def _from_object(value: Any) -> Any:
     if isinstance(value, (pulumi.Asset, pulumi.Archive)):
         return _from_proto(PropertyValue(value).marshal())
     if isinstance(value, ResourceReference):
         reference = {SIGNATURE: REFERENCE, "urn": value.urn}
         return reference if value.resource_id is None else {**reference, "id": _from_property(value.resource_id)}
-    if isinstance(value, (list, tuple)):
-        return [_from_property(v) for v in value]
     return value
 
 
