@@ -179,5 +179,4 @@ def _shifted(error: InputError, by: int) -> InputError:
     """The error with its row counted in the whole request."""
     if error.row is None or by == 0:
         return error
-    problem = str(error).partition(f"row {error.row}")[2].partition(": ")[2]
-    return InputError(problem, row=error.row + by, column=error.column)
+    return InputError(error.problem, row=error.row + by, column=error.column)

@@ -99,7 +99,7 @@ def train(
     from training.config import TrainConfig
     from training.gate import Gate
     from training.ray_train import PrivateRay
-    from training.run import fit, prepare
+    from training.run import fit_all, prepare
 
     configs = [TrainConfig(**one, gates=tuple(gates), output=project.runs) for one in settings]
     first = configs[0]
@@ -113,8 +113,8 @@ def train(
         if default_gates and not gates:
             chosen = tuple(Gate.parse(text) for text in DEFAULT_GATES[prepared.task])
             configs = [config.model_copy(update={"gates": chosen}) for config in configs]
-        made = tuple(_keep(project, fit(prepared, config, cluster, follow)) for config in configs)
-    return Trained(made)
+        results = fit_all(prepared, configs, cluster, follow)
+    return Trained(tuple(_keep(project, result) for result in results))
 
 
 def _keep(project: Project, result: TrainResult) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 WIDTH = 18
 """Of the longest name of a stage."""
+FIGURES = r"[\d.,]+"
 Clock = Callable[[], float]
 
 
@@ -108,8 +110,8 @@ class Stages:
             self.console.print(renderable)
 
     def _announce(self, name: str, text: str) -> None:
-        """Without a terminal: a line when what the stage is at changes, told by its first word."""
-        head = f"{name} {text.split(' ', 1)[0]}"
+        """Without a terminal: a line when what the stage is at changes in more than its figures."""
+        head = f"{name} {re.sub(FIGURES, '', text)}"
         if text and head != self._announced:
             self._announced = head
             self.say(f"  {name:<{WIDTH}} {escape(text)}")

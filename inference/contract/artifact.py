@@ -15,6 +15,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from inference.contract.errors import ArtifactError, ContractError
 from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
-from inference.contract.schema import Frozen
+from inference.contract.schema import Floats, Frozen
 from inference.contract.transform import Transform
 
 MANIFEST = "manifest.json"
@@ -84,7 +85,7 @@ class Artifact:
     weights: Mapping[str, Single]
     golden: Golden
 
-    def forward(self, features: Single) -> Single:
+    def forward(self, features: Single) -> Floats:
         """Raw outputs by numpy, for features of shape (rows, features)."""
         return forward(self.manifest.network, self.weights, features)
 
@@ -131,7 +132,7 @@ def unpack(archive: Path, into: Path) -> None:
     """
     into.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as packed, tarfile.open(fileobj=packed, mode="r:") as tar:
             total = 0
             for member in tar:
                 total += member.size
@@ -140,7 +141,10 @@ def unpack(archive: Path, into: Path) -> None:
                 if total > MAX_UNPACKED_BYTES:
                     raise ArtifactError(f"{archive}: unpacks to more than {MAX_UNPACKED_BYTES} bytes: refused")
                 tar.extract(member, into, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while rest := packed.read(1 << 20):  # to the end, where gzip keeps the checksum: a cut archive is noticed
+                if rest.strip(b"\0"):
+                    raise ArtifactError(f"{archive}: something follows the last member: refused")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ArtifactError(f"{archive}: not a readable model.tar.gz ({error}): package the model again") from error
 
 
@@ -180,7 +184,7 @@ def load_directory(directory: Path) -> Artifact:
     return Artifact(manifest, weights, golden)
 
 
-def replay(artifact: Artifact, predict: Callable[[Single], Single] | None = None) -> None:
+def replay(artifact: Artifact, predict: Callable[[Single], Floats] | None = None) -> None:
     """Send the golden rows through the whole serving path and compare with the answers that they must get.
 
     `predict` maps features to raw outputs; numpy's forward pass by default.

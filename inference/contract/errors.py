@@ -10,11 +10,12 @@ class ContractError(Exception):
 class InputError(ContractError):
     """A request's rows do not fit the schema.
 
-    `row` counts from 0 within the request; `column` is the column's name. Either may be None when the
-    fault is not in one row or column.
+    `problem` is the fault itself; `row` counts from 0 within the request; `column` is the column's name. Either
+    may be None when the fault is not in one row or column.
     """
 
     def __init__(self, problem: str, *, row: int | None = None, column: str | None = None) -> None:
+        self.problem = problem
         self.row = row
         self.column = column
         where = ", ".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from inference.contract.errors import ArtifactError
-from inference.contract.schema import Frozen
+from inference.contract.schema import Floats, Frozen
 
 Single = NDArray[np.float32]
 
@@ -59,7 +59,7 @@ class NetworkSpec(Frozen):
                 raise ArtifactError(f"weight {name} holds NaN or infinity: train again or take an earlier artifact")
 
 
-def activate(values: Single, activation: Activation) -> Single:
+def activate(values: Floats, activation: Activation) -> Floats:
     """Apply the activation; may reuse the memory of `values`."""
     match activation:
         case Activation.RELU:
@@ -71,13 +71,35 @@ def activate(values: Single, activation: Activation) -> Single:
                 return np.divide(values, 1.0 + np.exp(-values), out=values)
 
 
-def forward(spec: NetworkSpec, weights: Mapping[str, Single], features: Single) -> Single:
-    """Raw outputs, float32 of shape (rows, outputs), for features of shape (rows, inputs)."""
-    values = features
-    last = len(spec.hidden)
-    for layer in range(last + 1):
-        values = values @ weights[f"layers.{layer}.weight"].T
-        values += weights[f"layers.{layer}.bias"]
-        if layer < last:
-            values = activate(values, spec.activation)
-    return values
+def layers(spec: NetworkSpec, weights: Mapping[str, Single]) -> list[tuple[Floats, Floats]]:
+    """Weight, of shape (in, out) and contiguous, and bias of each layer, in float64."""
+    return [
+        (
+            np.ascontiguousarray(weights[f"layers.{layer}.weight"].T, dtype=np.float64),
+            weights[f"layers.{layer}.bias"].astype(np.float64),
+        )
+        for layer in range(len(spec.hidden) + 1)
+    ]
+
+
+def forward(spec: NetworkSpec, weights: Mapping[str, Single], features: Single) -> Floats:
+    """Raw outputs, float64 of shape (rows, outputs), for features of shape (rows, inputs).
+
+    The weights are float32, the arithmetic is float64. In float32 a sum depends on the shape of the batch in its
+    seventh digit; scaling the target back makes that any digit of a prediction that is near zero, and predictions would
+    not be equal (within rtol 1e-5) across batch sizes.
+    """
+    return run(layers(spec, weights), spec.activation, features)
+
+
+def run(of: Sequence[tuple[Floats, Floats]], activation: Activation, features: Single) -> Floats:
+    """`forward` for weights that were laid out before."""
+    values = features.astype(np.float64)
+    *hidden, (last_weight, last_bias) = of
+    for weight, bias in hidden:
+        values = values @ weight
+        values += bias
+        values = activate(values, activation)
+    outputs = values @ last_weight
+    outputs += last_bias
+    return outputs

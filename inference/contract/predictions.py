@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract.network import Single
 from inference.contract.schema import Floats, Task
 from inference.contract.transform import Transform
 
@@ -28,13 +27,12 @@ class Predictions:
     labels: Sequence[str | int] | None = None
 
     @classmethod
-    def of(cls, transform: Transform, outputs: Single) -> Predictions:
-        """Read raw outputs of shape (m, outputs) as the transform's task says."""
-        wide = outputs.astype(np.float64)
+    def of(cls, transform: Transform, outputs: Floats) -> Predictions:
+        """Read raw outputs, float64 of shape (m, outputs) as the transform's task says."""
         if transform.table.task is Task.REGRESSION:
-            return cls(wide[:, 0] * transform.target_std + transform.target_mean)
-        shifted = np.exp(wide - wide.max(axis=1, keepdims=True))
-        likeliest = wide.argmax(axis=1)
+            return cls(outputs[:, 0] * transform.target_std + transform.target_mean)
+        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        likeliest = outputs.argmax(axis=1)
         return cls(
             values=likeliest,
             probabilities=shifted / shifted.sum(axis=1, keepdims=True),

@@ -84,11 +84,13 @@ class RecordReader:
         column = self._columns.get(name)
         if cell == "" or column is None:
             return None
-        if column.kind in (Kind.CATEGORICAL, Kind.TIME):
+        if column.kind is Kind.CATEGORICAL:
             return cell
         try:
             return float(cell) if column.kind is Kind.NUMERIC or not cell.lstrip("+-").isdigit() else int(cell)
         except ValueError:
+            if column.kind is Kind.TIME:  # a number of seconds, or else a text that names the time
+                return cell
             raise InputError(f"expected a number, got {cell!r}", row=row, column=name) from None
 
     def _history(self, instance: Mapping[str, Any], row: int) -> Sequence[Any]:

@@ -126,6 +126,8 @@ class Rows:
         """The rows of several requests as one; no request sees another's history."""
         if len(parts) == 1:
             return parts[0]
+        if all(part.emit is part.start for part in parts):  # as `alone` makes them: no row has a history
+            return cls.alone(np.concatenate([part.values for part in parts]))
         offsets = np.cumsum([0, *(len(part.values) for part in parts[:-1])])
         return cls(
             np.concatenate([part.values for part in parts]),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Literal
@@ -19,69 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.contract.errors import InputError
+from inference.contract.fits import (
+    CalendarFit,
+    CalendarPart,
+    HistoryFit,
+    LevelsFit,
+    NumericFit,
+    NumericVectors,
+    add_in_order,
+    calendar_phase,
+    clip,
+    cycle,
+    one_hot,
+    scale,
+)
 from inference.contract.schema import Floats, Frozen, Rows, Schema
 
-SECONDS_A_DAY = 86_400.0
-
-
-class NumericFit(Frozen):
-    """A numeric or integer input: clipped to its bounds if it has any, missing values imputed, standardised.
-
-    `std` has ddof 1; a constant column (std 0) scales to 0.
-    """
-
-    name: str
-    impute: float
-    mean: float
-    std: float
-    lower: float | None = None
-    upper: float | None = None
-
-
-class LevelsFit(Frozen):
-    """A categorical input, or an integer that is a code: one feature a level.
-
-    A missing or unseen level is 0 in all of them. `levels` are texts for categorical columns, numbers for integers.
-    """
-
-    name: str
-    levels: tuple[str, ...] | tuple[float, ...]
-
-
-class CalendarPart(StrEnum):
-    """A cycle of the calendar, told by the sine and cosine of its phase."""
-
-    HOUR = "hour"
-    WEEKDAY = "weekday"
-    YEARDAY = "yearday"
-
-
-class CalendarFit(Frozen):
-    """A time input: the cycles that varied in the training rows. A missing time is 0 in all of them."""
-
-    name: str
-    parts: tuple[CalendarPart, ...]
-
-
-class HistoryFit(Frozen):
-    """Lags and a rolling mean and std (ddof 1) of one column, over the rows before.
-
-    The target's window ends at the row before; an input's window includes the row itself. A row that is missing from
-    the history counts as `mean`. All are scaled by `mean` and `std` (a std of 0 scales to 0).
-    """
-
-    name: str
-    lags: tuple[int, ...]
-    window: int | None
-    mean: float
-    std: float
-    of_target: bool
-
-    @property
-    def rows(self) -> int:
-        """How many earlier rows are needed."""
-        reach = 0 if self.window is None else self.window - (0 if self.of_target else 1)
-        return max((*self.lags, reach), default=0)
+__all__ = [
+    "CalendarFit",
+    "CalendarPart",
+    "Features",
+    "HistoryFit",
+    "LevelsFit",
+    "NumericFit",
+    "Transform",
+    "calendar_phase",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +90,17 @@ class Transform(Frozen):
         return max((fit.rows for fit in self.history), default=0)
 
     @cached_property
+    def _numeric_fits(self) -> NumericVectors:
+        return NumericVectors.of(self.table, self.numeric)
+
+    @cached_property
+    def _product_pairs(self) -> tuple[list[int], list[int]]:
+        """Positions, among the numeric columns, of the factors of each product."""
+        place = {fit.name: position for position, fit in enumerate(self.numeric)}
+        pairs = [(place[left], place[right]) for left, right in combinations_with_replacement(self.products, 2)]
+        return [left for left, _ in pairs], [right for _, right in pairs]
+
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """One name a column of the feature matrix."""
         return tuple(self._names())
@@ -144,24 +117,24 @@ class Transform(Frozen):
         complete = np.ones(count, dtype=np.bool_)
         column = 0
         here = rows.values[rows.emit]
-        scaled: dict[str, Floats] = {}
-        for numeric in self.numeric:
-            index = self.table.index(numeric.name)
-            values = _clean(numeric, here[:, index], changes[:, index])
-            scaled[numeric.name] = _scale(values, numeric.mean, numeric.std)
-            matrix[:, column] = scaled[numeric.name]
-            column += 1
-        for left, right in combinations_with_replacement(self.products, 2):
-            matrix[:, column] = scaled[left] * scaled[right]
-            column += 1
+        if self.numeric:
+            fits = self._numeric_fits
+            values, missing, clipped = fits.clean(here)
+            changes[0, fits.index], changes[1, fits.index] = clipped, missing
+            scaled = fits.scale(values)
+            column = len(self.numeric)
+            matrix[:, :column] = scaled
+            left, right = self._product_pairs
+            matrix[:, column : column + len(left)] = scaled[:, left] * scaled[:, right]
+            column += len(left)
         for calendar in self.calendar:
             seconds = here[:, self.table.index(calendar.name)]
             for part in calendar.parts:
-                matrix[:, column], matrix[:, column + 1] = _cycle(seconds, part)
+                matrix[:, column], matrix[:, column + 1] = cycle(seconds, part)
                 column += 2
         for fit in self.levels:
             index = self.table.index(fit.name)
-            hot, changes[1, index], changes[2, index] = _one_hot(fit, here[:, index])
+            hot, changes[1, index], changes[2, index] = one_hot(fit.codes, here[:, index])
             matrix[:, column : column + len(fit.levels)] = hot
             column += len(fit.levels)
         for past in self.history:
@@ -178,26 +151,22 @@ class Transform(Frozen):
         source = rows.values[:, self.table.index(fit.name)]
         numeric = next((known for known in self.numeric if known.name == fit.name), None)
         if numeric is not None:
-            source = _clip(numeric, source)
-
-        def earlier(steps: int) -> Floats:
-            position = rows.emit - steps
-            found: Floats = np.where(position >= rows.start, source[np.maximum(position, 0)], np.nan)
-            absent = np.isnan(found)
-            if steps > 0:
-                np.logical_and(complete, ~absent, out=complete)
-            return np.where(absent, fit.mean, found)
-
-        for lag in fit.lags:
-            yield _scale(earlier(lag), fit.mean, fit.std)
+            source = clip(numeric, source)
+        steps = fit.steps
+        position = rows.emit - steps[:, None]
+        found: Floats = np.where(position >= rows.start, source[np.maximum(position, 0)], np.nan)
+        absent = np.isnan(found)
+        np.logical_and(complete, ~absent[steps > 0].any(axis=0), out=complete)
+        found = np.where(absent, fit.mean, found)
+        lags = len(fit.lags)
+        yield from scale(found[:lags], fit.mean, fit.std)
         if fit.window is None:
             return
-        first = 1 if fit.of_target else 0
-        window = [earlier(steps) for steps in range(first, first + fit.window)]
-        mean = _sum(window) / fit.window
-        yield _scale(mean, fit.mean, fit.std)
-        spread = np.sqrt(_sum([np.square(values - mean) for values in window]) / (fit.window - 1))
-        yield _scale(spread, 0.0, fit.std)
+        window = list(found[lags:])
+        mean = add_in_order(window) / fit.window
+        yield scale(mean, fit.mean, fit.std)
+        spread = np.sqrt(add_in_order([np.square(values - mean) for values in window]) / (fit.window - 1))
+        yield scale(spread, 0.0, fit.std)
 
     def _names(self) -> Iterator[str]:
         yield from (fit.name for fit in self.numeric)
@@ -213,56 +182,3 @@ class Transform(Frozen):
             if past.window is not None:
                 yield f"{past.name}.mean{past.window}"
                 yield f"{past.name}.std{past.window}"
-
-
-def calendar_phase(seconds: Floats, part: CalendarPart) -> Floats:
-    """The phase, in 0..1, of times (seconds since 1970 UTC) in a cycle of the calendar."""
-    days = np.floor(seconds / SECONDS_A_DAY)
-    if part is CalendarPart.HOUR:
-        return np.asarray(seconds / SECONDS_A_DAY - days)
-    if part is CalendarPart.WEEKDAY:
-        return np.asarray(np.mod(days + 3.0, 7.0) / 7.0)  # 1970-01-01 was a Thursday; Monday has phase 0
-    date = np.where(np.isnan(days), 0.0, days).astype("datetime64[D]")
-    yearday = (date - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64)
-    return np.where(np.isnan(days), np.nan, yearday / 366.0)
-
-
-def _cycle(seconds: Floats, part: CalendarPart) -> tuple[Floats, Floats]:
-    angle = 2.0 * np.pi * calendar_phase(seconds, part)
-    missing = np.isnan(angle)
-    return np.where(missing, 0.0, np.sin(angle)), np.where(missing, 0.0, np.cos(angle))
-
-
-def _clip(fit: NumericFit, values: Floats) -> Floats:
-    if fit.lower is None or fit.upper is None:
-        return values
-    return np.clip(values, fit.lower, fit.upper)
-
-
-def _clean(fit: NumericFit, values: Floats, changes: NDArray[np.int64]) -> Floats:
-    """Clip and impute; count both in `changes` (clipped, imputed, unseen)."""
-    clipped = _clip(fit, values)
-    missing = np.isnan(values)
-    changes[1] = np.count_nonzero(missing)
-    changes[0] = np.count_nonzero(clipped != values) - changes[1]  # NaN differs from itself
-    return np.where(missing, fit.impute, clipped)
-
-
-def _scale(values: Floats, mean: float, std: float) -> Floats:
-    return (values - mean) / std if std > 0.0 else np.zeros_like(values)
-
-
-def _sum(terms: list[Floats]) -> Floats:
-    """Add in the order given: numpy's own reduction may group the terms differently for other shapes."""
-    total = terms[0].copy()
-    for term in terms[1:]:
-        total += term
-    return total
-
-
-def _one_hot(fit: LevelsFit, values: Floats) -> tuple[NDArray[np.bool_], int, int]:
-    """One column a level, the number of missing values, and of values that are no level."""
-    numbers = [float(level) if isinstance(level, float | int) else code for code, level in enumerate(fit.levels)]
-    hot = values[:, None] == np.asarray(numbers, dtype=np.float64)[None, :]
-    missing = int(np.count_nonzero(np.isnan(values)))
-    return hot, missing, len(values) - int(np.count_nonzero(hot)) - missing

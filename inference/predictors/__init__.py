@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from inference.contract.network import NetworkSpec, Single
+from inference.contract.schema import Floats
 from inference.errors import StartError
 
 Kind = Literal["auto", "numpy", "torch"]
@@ -22,7 +23,7 @@ it to a thread and back costs more than it saves."""
 
 
 class Predictor(Protocol):
-    """Maps features, float32 of shape (rows, inputs), to raw outputs, float32 of shape (rows, outputs).
+    """Maps features, float32 of shape (rows, inputs), to raw outputs, float64 of shape (rows, outputs).
 
     Attributes:
         name: what computes, for logs: `numpy`, `torch cpu`, …
@@ -35,7 +36,7 @@ class Predictor(Protocol):
     @property
     def inline_rows(self) -> int: ...  # noqa: D102  # see the class
 
-    def __call__(self, features: Single) -> Single: ...  # noqa: D102  # see the class
+    def __call__(self, features: Single) -> Floats: ...  # noqa: D102  # see the class
 
 
 def inline_rows(spec: NetworkSpec) -> int:
@@ -68,7 +69,7 @@ def choose(
         else:
             return torch.load(spec, weights, device=device, autocast=autocast, threads=threads)
     if device == "cuda" or autocast != "none":
-        raise StartError("predictor 'numpy' computes in float32 on CPUs: take torch for a GPU or autocast")
+        raise StartError("predictor 'numpy' computes in float64 on CPUs: take torch for a GPU or autocast")
     from inference.predictors.numpy import NumpyPredictor  # noqa: PLC0415  # like the others: only where it is used
 
     return NumpyPredictor(spec, weights)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from inference.contract.network import Activation, NetworkSpec, Single
+from inference.contract.schema import Floats
 from inference.errors import StartError
 from inference.predictors import Autocast, Device, inline_rows
 
@@ -45,25 +46,26 @@ def build(spec: NetworkSpec) -> Perceptron:
 
 
 class TorchPredictor:
-    """A module in inference mode on one device."""
+    """A module in inference mode on one device: float64 on CPUs, as numpy's; float32, or autocast, on GPUs."""
 
     def __init__(self, module: nn.Module, spec: NetworkSpec, device: torch.device, autocast: Autocast) -> None:
         self.name = f"torch {device}" + ("" if autocast == "none" else f" {autocast}")
         self.inline_rows = inline_rows(spec) if device.type == "cpu" else 0
-        self._module = module.to(device).eval().requires_grad_(requires_grad=False)
+        self._type = torch.float64 if device.type == "cpu" and autocast == "none" else torch.float32
+        self._module = module.to(device, self._type).eval().requires_grad_(requires_grad=False)
         self._device = device
         self._dtype = _DTYPES.get(autocast)
 
-    def __call__(self, features: Single) -> Single:
-        """Raw outputs, float32 of shape (rows, outputs), back in this machine's memory."""
+    def __call__(self, features: Single) -> Floats:
+        """Raw outputs, float64 of shape (rows, outputs), back in this machine's memory."""
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None),
         ):
-            batch = torch.from_numpy(features)
+            batch = torch.from_numpy(features).to(self._type)
             if self._device.type == "cuda":
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
-            outputs: Single = self._module(batch).float().cpu().numpy()
+            outputs: Floats = self._module(batch).double().cpu().numpy()
             return outputs
 
 

@@ -23,6 +23,7 @@ from moto.core.request import (
 )
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from infra.cloud import moto_s3
 from infra.cloud.errors import InstanceError
 
 ACCOUNT = str(DEFAULT_ACCOUNT_ID)
@@ -43,6 +44,7 @@ class Moto:
     """Every AWS service but SageMaker hosting."""
 
     def __init__(self) -> None:
+        moto_s3.install()
         self._app = DomainDispatcherApplication(create_backend_app)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="moto")
 

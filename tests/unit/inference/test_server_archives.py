@@ -82,6 +82,15 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
         read(tmp_path / "model.tar.gz", tmp_path / "out")
 
 
+def test_an_archive_without_its_last_byte_is_refused(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.tar.gz"
+    artifacts.pack(artifacts.make(artifacts.transform()), whole)
+    cut = tmp_path / "model.tar.gz"
+    cut.write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="not a readable"):
+        unpack(cut, tmp_path / "out")
+
+
 @pytest.mark.parametrize("percent", [1, 30, 60, 90])
 def test_a_truncated_archive_is_refused(tmp_path: Path, percent: int) -> None:
     whole = tmp_path / "whole.tar.gz"
