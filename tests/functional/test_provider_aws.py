@@ -38,26 +38,22 @@ LATENCY: Properties = {
     "dimensions": {"EndpointName": "demand", "VariantName": "champion"},
     "tags": TAGS,
 }
+
+
+def counted(name: str, metric: str) -> Properties:
+    """A query for the sum of a metric of the endpoint."""
+    stat: Properties = {"metricName": metric, "namespace": "AWS/SageMaker", "period": 60, "stat": "Sum"}
+    return {"id": name, "returnData": False, "metric": {**stat, "dimensions": {"EndpointName": "demand"}}}
+
+
 RATE: Properties = {
     "comparisonOperator": "GreaterThanThreshold",
     "evaluationPeriods": 1,
     "threshold": 1,
     "metricQueries": [
         {"id": "rate", "expression": "100 * errors / all", "returnData": True, "label": "rate"},
-        *(
-            {
-                "id": name,
-                "returnData": False,
-                "metric": {
-                    "metricName": metric,
-                    "namespace": "AWS/SageMaker",
-                    "period": 60,
-                    "stat": "Sum",
-                    "dimensions": {"EndpointName": "demand"},
-                },
-            }
-            for name, metric in (("errors", "Invocation5XXErrors"), ("all", "Invocations"))
-        ),
+        counted("errors", "Invocation5XXErrors"),
+        counted("all", "Invocations"),
     ],
 }
 BLOCK: Properties = {"blockPublicAcls": True, "blockPublicPolicy": True}

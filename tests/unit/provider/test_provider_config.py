@@ -10,7 +10,7 @@ from infra.provider.config import Settings, is_loopback, problems, settings
 from infra.provider.errors import ConfigurationError
 from infra.provider.plugin import foreign_backend, install_plugin
 from infra.provider.provider import AwsProvider
-from infra.provider.values import Properties, property_map
+from infra.provider.values import Plain, Properties, property_map
 from tests.provider_support.driving import wait
 
 URL = "http://127.0.0.1:4577"
@@ -18,7 +18,8 @@ GOOD: Properties = {"region": "eu-west-1", "accessKey": "a", "secretKey": "b", "
 
 
 def test_endpoints_come_as_json_text_list_or_object() -> None:
-    for endpoints in (json.dumps([{"s3": URL}]), [{"s3": URL}], {"s3": URL}, json.dumps({"s3": URL})):
+    forms: list[Plain] = [json.dumps([{"s3": URL}]), [{"s3": URL}], {"s3": URL}, json.dumps({"s3": URL})]
+    for endpoints in forms:
         assert settings({**GOOD, "endpoints": endpoints}).endpoint("s3") == URL
 
 

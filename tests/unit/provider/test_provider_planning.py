@@ -156,7 +156,7 @@ def test_an_endpoint_updates_in_place_unless_its_rollback_comes_or_goes(driver: 
     policy: Properties = {"blueGreenUpdatePolicy": {"trafficRoutingConfiguration": routing}}
     checked, made = state(driver, ENDPOINT, {"endpointConfigName": "a", "deploymentConfig": {**alarms, **policy}})
     assert driver.diff(ENDPOINT, made, {**checked, "endpointConfigName": "b"}).replaces == []
-    others = {**policy, "autoRollbackConfiguration": {"alarms": [{"alarmName": "b"}]}}
+    others: Properties = {**policy, "autoRollbackConfiguration": {"alarms": [{"alarmName": "b"}]}}
     assert driver.diff(ENDPOINT, made, {**checked, "deploymentConfig": others}).replaces == []
     gone = driver.diff(ENDPOINT, made, {**checked, "deploymentConfig": policy})
     assert kinds(gone) == {"deploymentConfig.autoRollbackConfiguration": "DELETE_REPLACE"}
@@ -173,7 +173,7 @@ def test_the_same_document_in_another_spelling_is_no_change(driver: Driver) -> N
 
 def test_ignored_changes_are_ignored(driver: Driver) -> None:
     checked, made = state(driver, ROLE, {"assumeRolePolicy": TRUST, "tags": {"a": "b"}})
-    changed = {**checked, "tags": {"a": "c"}, "description": "new"}
+    changed: Properties = {**checked, "tags": {"a": "c"}, "description": "new"}
     assert sorted(kinds(driver.diff(ROLE, made, changed, ("tags",)))) == ["description"]
 
 

@@ -82,12 +82,11 @@ def test_a_failed_creation_tells_the_reason_and_leaves_no_endpoint() -> None:
 
 
 def test_a_creation_that_never_ends_is_given_up_at_the_deadline() -> None:
-    deleted: list[bool] = []
-
-    def answer(_: object) -> Any:
-        return GONE if deleted else described("Creating")
-
-    script = Script(CreateEndpoint={}, DescribeEndpoint=answer, DeleteEndpoint=lambda _: deleted.append(True) or {})
+    script: Script = Script(
+        CreateEndpoint={},
+        DescribeEndpoint=lambda _: GONE if "DeleteEndpoint" in script.operations else described("Creating"),
+        DeleteEndpoint={},
+    )
     aws, time = connected(script)
     with pytest.raises(DeploymentError, match="not settled within 30 s"):
         ENDPOINT.make(aws, WANTED, {}, 30)
