@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from inference.contract.schema import Kind, Schema, Task
-from inference.contract.transform import (
+from inference.contract.fits import (
     SECONDS_A_DAY,
     CalendarFit,
     CalendarPart,
     HistoryFit,
     LevelsFit,
     NumericFit,
-    Transform,
     calendar_phase,
 )
+from inference.contract.schema import Kind, Schema, Task
+from inference.contract.transform import Transform
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
 from training.errors import DataError
