@@ -26,11 +26,11 @@ class Stage:
 
     name: str
     summary: str = ""
-    _update: Callable[[str, float | None], None] = field(default=lambda _text, _fraction: None)
+    _update: Callable[[str, float | None, str], None] = field(default=lambda _text, _fraction, _detail: None)
 
-    def at(self, text: str, fraction: float | None = None) -> None:
-        """Show what the stage is at, and the fraction done (0..1) where it is known."""
-        self._update(text, fraction)
+    def at(self, text: str, fraction: float | None = None, *, detail: str = "") -> None:
+        """Show what the stage is at, and the fraction done (0..1) where it is known; `detail` for a terminal only."""
+        self._update(text, fraction, detail)
 
 
 class Stages:
@@ -76,15 +76,16 @@ class Stages:
         if self._live is not None:
             live, task = self._live, self._live.add_task(f"{name:<{WIDTH}}", total=None, at="")
 
-            def update(text: str, fraction: float | None) -> None:
+            def update(text: str, fraction: float | None, detail: str) -> None:
+                shown = escape(f"{text} {detail}".rstrip())
                 if fraction is None:
-                    live.update(task, at=escape(text))
+                    live.update(task, at=shown)
                 else:
-                    live.update(task, at=escape(text), total=1.0, completed=fraction)
+                    live.update(task, at=shown, total=1.0, completed=fraction)
 
             stage._update = update  # noqa: SLF001  # the stage's own sink, set by who shows it
         elif not self._quiet:
-            stage._update = lambda text, _fraction: self._announce(name, text)  # noqa: SLF001  # likewise
+            stage._update = lambda text, _fraction, _detail: self._announce(name, text)  # noqa: SLF001  # likewise
         mark = "[red]✗[/]"
         try:
             yield stage

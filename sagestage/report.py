@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,8 @@ def gate_sentence(models: Sequence[Model]) -> str:
 def plan_table(result: Result) -> Table:
     """The steps of a plan or of a deployment as a tree of components, with the properties that differ."""
     made = table(f"{result.operation} of stack {result.stack}", "", "type", "resource", "properties")
+    for column in made.columns[:3]:
+        column.no_wrap = True
     for step in sorted(result.steps, key=lambda step: (_chain(step.urn), step.name)):
         if step.op in HIDDEN:
             continue
@@ -112,11 +115,12 @@ def change_sentence(result: Result) -> str:
 
 def follow(stage: Stage) -> Callable[[Event], None]:
     """An engine's listener that shows each step in the stage."""
+    stage.at("running the program")
 
     def listen(event: Event) -> None:
         step = getattr(event, "step", None)
         if step is not None and step.op not in HIDDEN:
-            stage.at(f"{step.op} {step.name}")
+            stage.at(f"{step.op}", detail=step.name)
 
     return listen
 
@@ -160,7 +164,10 @@ def variants_table(variants: Mapping[str, VariantTraffic], requests: int) -> Tab
 def stages_table(seconds: Mapping[str, float]) -> Table:
     """How long each stage took."""
     made = table("Stages", "stage", "seconds", right=(1,))
+    together: dict[str, float] = defaultdict(float)
     for name, spent in seconds.items():
+        together[name.partition(" ")[0]] += spent  # of all models
+    for name, spent in together.items():
         made.add_row(name, f"{spent:.1f}")
     made.add_section()
     made.add_row("all", f"{sum(seconds.values()):.1f}")
