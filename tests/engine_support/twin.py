@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from tests.engine_support.toy import ToyProvider
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT.parent / "shared" / "tools"
 PASSPHRASE = "a passphrase of the tests"
-PRELUDE = '''
+SALT = "v1:/onoxjEyfmY=:v1:44yPPgkjWeewa5Jw:VUoKsoO8+7+doF4rjx/wmasAJPh92A=="  # its verifier: a key is derived once
+PRELUDE = """
 import pulumi
 from pulumi import ResourceOptions as Opts, Output, Alias
 class Thing(pulumi.CustomResource):
@@ -40,7 +42,7 @@ class Group(pulumi.ComponentResource):
         super().__init__("lab:index:Group", resource_name, props, opts)
 def under(parent, **more):
     return Opts(parent=parent, **more)
-'''
+"""
 _VARIABLE = {"created", "modified", "stackTrace", "sourcePosition", "sequenceNumber"}
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
@@ -53,7 +55,7 @@ def cli() -> Path | None:
 
 @dataclass(slots=True)
 class Observation:
-    """What one operation did: whether it succeeded, each step's (op, urn, sorted keys), the state and outputs after it."""
+    """What one operation did: whether it succeeded, each step's (op, urn, sorted keys), state and outputs after it."""
 
     ok: bool
     steps: list[tuple[str, str, tuple[str, ...]]]
@@ -96,7 +98,7 @@ class Lab:
         for name in ("program", "cloud", "state", "bin"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.program / "Pulumi.yaml").write_text("name: lab\nruntime: python\n")
-        (self.program / "Pulumi.dev.yaml").write_text("config:\n  toy:region: here\n")
+        (self.program / "Pulumi.dev.yaml").write_text(f"config:\n  toy:region: here\nencryptionsalt: {SALT}\n")
 
     @property
     def program(self) -> Path:
@@ -119,7 +121,7 @@ class Real(Lab):
     """The real CLI, with the toy provider as its plugin."""
 
     def __post_init__(self) -> None:
-        super(Real, self).__post_init__()
+        Lab.__post_init__(self)
         plugin = self.folder / "bin" / "pulumi-resource-toy"
         plugin.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.engine_support.toy "$@"\n')
         plugin.chmod(0o755)
@@ -190,11 +192,11 @@ def _real_step(metadata: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
 class Embedded(Lab):
     """The embedded engine, with the toy provider in this process."""
 
-    def engine(self, on_event: OnEvent = lambda _: None) -> Engine:
+    def engine(self, provider: Callable[[], ToyProvider] | None = None, on_event: OnEvent = lambda _: None) -> Engine:
         return Engine(
             root=self.program,
             stack="dev",
-            providers={"toy": lambda: ToyProvider(self.cloud)},
+            providers={"toy": provider or (lambda: ToyProvider(self.cloud))},
             home=self.folder / "state",
             on_event=on_event,
         )
@@ -217,10 +219,12 @@ class Embedded(Lab):
         text = ""
         begun: list[Step] = []
         try:
-            result = getattr(self.engine(lambda e: begun.append(e.step) if isinstance(e, StepStarted) else None), operation)()
+            engine = self.engine(on_event=lambda e: begun.append(e.step) if isinstance(e, StepStarted) else None)
+            result = getattr(engine, operation)()
             ok = True
         except EngineError as error:
-            assert error.result is not None, error
+            if error.result is None:
+                raise
             result, ok, text = error.result, False, str(error)
         resources = _state(self.export())
         outputs = next((r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {})
