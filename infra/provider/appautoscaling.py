@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from infra.provider.errors import ProviderError
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Properties
 
 _KEY = ("serviceNamespace", "resourceId", "scalableDimension")

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from infra.provider import appautoscaling, cloudwatch, iam, s3, sagemaker, sns
+from infra.provider import appautoscaling, cloudwatch, ecr, iam, kms, logs, s3, sagemaker, sns
 from infra.provider.types import ResourceType
 
-TYPES: Mapping[str, ResourceType] = {
-    each.pulumi_type: each for module in (sagemaker, iam, s3, cloudwatch, appautoscaling, sns) for each in module.TYPES
-}
+_SERVICES = (sagemaker, iam, s3, cloudwatch, appautoscaling, sns, kms, ecr, logs)
+TYPES: Mapping[str, ResourceType] = {each.pulumi_type: each for module in _SERVICES for each in module.TYPES}

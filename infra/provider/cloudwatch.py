@@ -1,10 +1,11 @@
-"""CloudWatch: alarms and dashboards; CloudWatch Logs: log groups."""
+"""CloudWatch: alarms and dashboards."""
 
 from __future__ import annotations
 
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Plain
 
 TAGGING = Tagging(add="TagResource", remove="UntagResource", list="ListTagsForResource", target="ResourceARN")

@@ -10,9 +10,10 @@ from typing import Any
 from infra.provider.aws import Aws
 from infra.provider.errors import AwsError
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.reading import dig
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Plain, Properties
 
 

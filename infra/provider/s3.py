@@ -9,8 +9,9 @@ from typing import Any
 from infra.provider.aws import Aws
 from infra.provider.errors import AwsError
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Properties
 
 DELETE_BATCH = 1000  # DeleteObjects takes no more

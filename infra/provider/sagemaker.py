@@ -10,8 +10,9 @@ from infra.provider.aws import Aws
 from infra.provider.difference import Kind
 from infra.provider.errors import AwsError, DeploymentError
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Properties
 from infra.provider.waiting import ENDPOINT_DEADLINE_S, Done, Failed, Wait, delay_s, endpoint_verdict
 

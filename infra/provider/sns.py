@@ -9,9 +9,10 @@ from typing import Any
 
 from infra.provider.aws import Aws
 from infra.provider.naming import AutoName
+from infra.provider.props import Prop, props
 from infra.provider.shapes import Issue
 from infra.provider.tagging import Tagging
-from infra.provider.types import Prop, ResourceType, props
+from infra.provider.types import ResourceType
 from infra.provider.values import Plain, Properties
 
 
@@ -41,8 +42,11 @@ class AttributesType(ResourceType):
         """The attributes, in the types that the state has; those that it lacks are AWS's own."""
         del shape  # a map: it says nothing of its keys
         found: Properties = {name: there[path] for name, path in self.outputs.items() if path in there}
-        if "name" not in state and "TopicArn" in there:
-            found["name"] = str(there["TopicArn"]).rsplit(":", 1)[-1]
+        if not state:  # an import: what its ARN and attributes tell
+            told = {"topic": "TopicArn", "protocol": "Protocol", "endpoint": "Endpoint"}
+            found |= {name: there[member] for name, member in told.items() if name in self.props and member in there}
+            if self.name is not None:
+                found["name"] = str(there["TopicArn"]).rsplit(":", 1)[-1]
         for name, member in self.attributes.items():
             if name in state or not state or self.props[name].computed:
                 text, old = there.get(member), state.get(name)
@@ -114,4 +118,53 @@ TOPIC = AttributesType(
     },
 )
 
-TYPES = (TOPIC,)
+_SUBSCRIPTION = {
+    "deliveryPolicy": "DeliveryPolicy",
+    "filterPolicy": "FilterPolicy",
+    "filterPolicyScope": "FilterPolicyScope",
+    "rawMessageDelivery": "RawMessageDelivery",
+    "redrivePolicy": "RedrivePolicy",
+    "replayPolicy": "ReplayPolicy",
+    "subscriptionRoleArn": "SubscriptionRoleArn",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionType(AttributesType):
+    """A subscription, whose ARN is asked for although nobody has confirmed it yet."""
+
+    def encoded(self, operation: str, inputs: Properties, issues: list[Issue]) -> dict[str, Any]:
+        """The parameters of an operation; `create` answers the ARN at once."""
+        params = super().encoded(operation, inputs, issues)
+        return params | ({"ReturnSubscriptionArn": True} if operation == self.create else {})
+
+
+SUBSCRIPTION = SubscriptionType(
+    pulumi_type="aws:sns/topicSubscription:TopicSubscription",
+    service="sns",
+    create="Subscribe",
+    read="GetSubscriptionAttributes",
+    delete="Unsubscribe",
+    set_attribute="SetSubscriptionAttributes",
+    key=("arn",),
+    key_members={"arn": "SubscriptionArn"},
+    id_output="SubscriptionArn",
+    found="Attributes",
+    attributes=_SUBSCRIPTION,
+    outputs={"arn": "SubscriptionArn", "ownerId": "Owner"},
+    props={
+        **{
+            name: Prop(sent=False, computed=name == "filterPolicyScope", json=name.endswith("Policy"))
+            for name in _SUBSCRIPTION
+        },
+        **props(
+            "endpoint!* protocol!*",
+            topic=Prop(member="TopicArn", replaces=True, required=True),
+            rawMessageDelivery=Prop(sent=False, default=False),
+            confirmationTimeoutInMinutes=Prop(sent=False, default=1),
+            endpointAutoConfirms=Prop(sent=False, default=False),
+        ),
+    },
+)
+
+TYPES = (TOPIC, SUBSCRIPTION)

@@ -34,7 +34,7 @@ def after_create(
     made = kind.make(aws, inputs, _texts(tags), timeout_s)
     state = planned(kind, {}, inputs, tags, aws.settings.region)
     try:
-        return made, state | _found(aws, kind, made, state)
+        return made, state | _found(aws, kind, made, state, inputs)
     except ProviderError:
         kind.end(aws, made, state, timeout_s)
         raise
@@ -49,7 +49,7 @@ def after_update(
     before = olds.get("tagsAll")
     if kind.tagging is not None and not same(before, tags):
         kind.tagging.update(aws, kind, made, state, _texts(before if isinstance(before, dict) else {}), _texts(tags))
-    return state | _found(aws, kind, made, state)
+    return state | _found(aws, kind, made, state, news)
 
 
 def after_read(
@@ -85,14 +85,15 @@ def after_read(
     return state, now | ({DEFAULTS: inputs[DEFAULTS]} if DEFAULTS in inputs else {})
 
 
-def _found(aws: Aws, kind: ResourceType, made: str, state: Properties) -> Properties:
+def _found(aws: Aws, kind: ResourceType, made: str, state: Properties, inputs: Properties) -> Properties:
+    """What AWS computed; what the program said stands as it was said."""
     found = kind.find(aws, made, state)
     if found is None:
         raise ProviderError(f"{kind.pulumi_type}: AWS does not find {made!r} right after it was made")
     return {
         name: value
         for name, value in found.items()
-        if _computed(kind, name) and name not in state and value is not None
+        if _computed(kind, name) and name not in inputs and value is not None
     }
 
 

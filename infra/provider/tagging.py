@@ -73,7 +73,7 @@ class Tagging:
             if error.unimplemented:
                 return None
             raise
-        member = next(name for name in output_shape(kind.service, self.list).members if name.startswith("Tag"))
+        member = next(name for name in output_shape(kind.service, self.list).members if name.lower().startswith("tag"))
         tags = dig(answer, member) or {}
         if isinstance(tags, dict):
             return dict(tags)

@@ -21,6 +21,7 @@ TRUST = json.dumps(
 )
 READS = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]})
 WRITES = READS.replace("Get", "Put")
+PULL = READS.replace('"Action": "s3:Get*", "Resource": "*"', '"Principal": "*", "Action": "ecr:Get*"')
 TAGS: Properties = {"env": "dev"}
 SCALED: Properties = {
     "resourceId": "endpoint/demand/variant/champion",
@@ -135,6 +136,28 @@ LIVES: list[tuple[str, Properties, Properties]] = [
         {"alarmRule": "ALARM(b)"},
     ),
     (
+        "aws:kms/key:Key",
+        {"description": "data", "enableKeyRotation": True, "tags": TAGS},
+        {"enableKeyRotation": False, "description": "x"},
+    ),
+    ("aws:kms/alias:Alias", {"targetKeyId": "KEY"}, {"targetKeyId": "OTHER"}),
+    (
+        "aws:ecr/repository:Repository",
+        {"forceDelete": True, "tags": TAGS, "imageScanningConfiguration": {"scanOnPush": True}},
+        {"imageTagMutability": "IMMUTABLE", "imageScanningConfiguration": {"scanOnPush": False}},
+    ),
+    (
+        "aws:ecr/repositoryPolicy:RepositoryPolicy",
+        {"repository": "IMAGES", "policy": PULL},
+        {"policy": PULL.replace("Get", "Put")},
+    ),
+    ("aws:cloudwatch/logGroup:LogGroup", {"retentionInDays": 30, "tags": TAGS}, {"retentionInDays": 7}),
+    (
+        "aws:sns/topicSubscription:TopicSubscription",
+        {"topic": "TOPIC", "protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q"},
+        {"rawMessageDelivery": True},
+    ),
+    (
         "aws:cloudwatch/dashboard:Dashboard",
         {"dashboardName": "d", "dashboardBody": {"widgets": []}},
         {"dashboardBody": {"widgets": [], "start": "-PT1H"}},
@@ -164,7 +187,15 @@ def world(driver: Driver) -> dict[str, str]:
     """A bucket and a role for what needs one."""
     role, _ = driver.create(ROLE, driver.checked(ROLE, {"assumeRolePolicy": TRUST}, name="world"))
     bucket, _ = driver.create(BUCKET, driver.checked(BUCKET, {"bucket": "world"}))
-    return {"ROLE": str(role), "BUCKET": str(bucket)}
+    made = {"ROLE": str(role), "BUCKET": str(bucket)}
+    for word, kind in (
+        ("KEY", "kms/key:Key"),
+        ("OTHER", "kms/key:Key"),
+        ("IMAGES", "ecr/repository:Repository"),
+        ("TOPIC", "sns/topic:Topic"),
+    ):
+        made[word] = str(driver.create(f"aws:{kind}", driver.checked(f"aws:{kind}", {}, name=word))[0])
+    return made
 
 
 def filled(inputs: Properties, world: dict[str, str]) -> Properties:

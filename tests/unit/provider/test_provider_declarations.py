@@ -20,6 +20,7 @@ TABLE = Path(__file__).resolve().parents[4] / "shared" / "data" / "aws_replace_o
 
 # Properties that the table lacks, and why what we say of them is right.
 NOT_IN_TABLE = {
+    "aws:sns/topicSubscription:TopicSubscription topic": "not asked; documented as forcing a new resource",
     "region": "came with version 6 of the provider under pulumi-aws 7; a change replaces",
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration executionRoleArn": "new; the API has no update",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration expectedBucketOwner": (
