@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def _keep(project: Project, result: TrainResult) -> Model:
         return Model(result, None)
     place = project.artifacts / result.key
     place.parent.mkdir(parents=True, exist_ok=True)
-    result.artifact.replace(place)
+    shutil.copyfile(result.artifact, place)
     return Model(result, place)
 
 

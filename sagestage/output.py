@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,6 +33,13 @@ def console(*, as_json: bool = False) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made = Console(stderr=as_json, width=LOG_WIDTH)  # a log has no width of its own; 80 would fold the tables
     return made
+
+
+def command() -> str:
+    """How this shell calls us: by name where the PATH has it, and otherwise by the path from here."""
+    if shutil.which("sagestage"):
+        return "sagestage"
+    return os.path.relpath(Path(sys.executable).with_name("sagestage"))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

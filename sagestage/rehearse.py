@@ -207,14 +207,15 @@ def _show(
     console.print(report.variants_table(sent.variants, sent.requests))
     if down:
         return
+    us = escape(output.command())
     for line in (
         f"Endpoint [bold]{escape(deployed.endpoint)}[/] answers at {deployed.cloud.url}",
         "",
-        "  call it   sagestage invoke --data .sagestage/request.json",
-        '            eval "$(sagestage cloud env)" && aws sagemaker list-endpoints',
-        "  look      sagestage status",
-        "  change    edit stacks/demand.py, then: sagestage preview && sagestage up",
-        "  stop      make down",
+        f"  call it   {us} invoke --data .sagestage/request.json",
+        f'            eval "$({us} cloud env)" && {us.replace("sagestage", "aws")} sagemaker list-endpoints',
+        f"  look      {us} status",
+        f"  change    edit stacks/demand.py, then: {us} preview && {us} up",
+        f"  stop      {us} cloud stop",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
