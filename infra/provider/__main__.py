@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from infra.provider.plugin import serve
+from infra.provider.serving import serve
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):

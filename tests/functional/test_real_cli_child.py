@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from sagestage.errors import SagestageError
 from sagestage.pulumi_cli import run, stack_of
+from tests.cloud_support.helpers import alive
 from tests.provider_support.real_cli import ROOT, SERVICES
 
 URL = "http://127.0.0.1:4577"
@@ -161,3 +163,26 @@ def test_ctrl_c_reaches_the_cli_once_and_its_exit_code_comes_back(root: Path) ->
         parent.send_signal(signal.SIGINT)
         assert parent.wait(30) == 130
     assert calls(root).count("interrupted") == 1
+
+
+def test_the_plugin_ends_with_the_engine_that_started_it() -> None:
+    plugin = [sys.executable, "-m", "infra.provider", "127.0.0.1:1"]
+    start = (
+        "import subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", start, *plugin],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as engine:
+        assert engine.stdout is not None
+        first, second = engine.stdout.readline(), engine.stdout.readline()  # the child's id, and the port it prints
+        assert second.strip().isdigit()
+        engine.kill()
+    assert engine.stdout.closed
+    ended = os.pidfd_open(int(first)) if alive(int(first)) else None
+    if ended is not None:
+        assert select.select([ended], [], [], 30)[0], "the plugin outlived its engine"
+        os.close(ended)

@@ -8,8 +8,9 @@ from pulumi.provider.experimental.property_value import PropertyValue
 
 from infra.provider.config import Settings, is_loopback, problems, settings
 from infra.provider.errors import ConfigurationError
-from infra.provider.plugin import foreign_backend, install_plugin
+from infra.provider.plugin import install_plugin
 from infra.provider.provider import AwsProvider
+from infra.provider.serving import foreign_backend
 from infra.provider.values import Plain, Properties, property_map
 from tests.provider_support.driving import wait
 
