@@ -137,7 +137,7 @@ def _csv_names(path: Path) -> tuple[str, ...]:
     try:
         text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:  # else the read ended within a character
+        if len(start) < HEADER_BYTES or error.start < len(start) - 4:  # else the read ended within a character
             raise DataError(
                 f"{path}: is not UTF-8 (byte {error.start} is {start[error.start]:#x}): convert it"
             ) from None

@@ -204,7 +204,7 @@ class ColumnReader:
         if self.form is Form.INTEGER and self._inexact is not None:
             row, value = self._inexact
             raise DataError(
-                f"{self.source}: row {row}, column {self.name!r}: {value} is beyond 2**53 and not exact:"
+                f"{self.source}: row {row}, column {self.name!r}: {value} is not below 2**53, hence not exact:"
                 f" make it a name (categorical {self.name}) or drop it (drop {self.name})"
             )
 
@@ -217,8 +217,8 @@ class ColumnReader:
                 f"{self._place(row)}: {values[row].as_py()!r} is not finite:"
                 " leave the cell empty if the value is missing"
             )
-        if self._inexact is None and (size > EXACT).any():
-            row = int(np.flatnonzero(size > EXACT)[0])
+        if self._inexact is None and (size >= EXACT).any():
+            row = int(np.flatnonzero(size >= EXACT)[0])
             self._inexact = (self.rows + row + 1, values[row].as_py())
         return numbers
 

@@ -58,7 +58,7 @@ class PrivateRay:
             raise TrainingError(f"{workers} workers need {workers} CPUs and there are {cpus}: ask for fewer workers")
         self.workers = workers
         self.use_gpu = use_gpu
-        self._folder = _short_folder()
+        self.folder = Path()
         self._thread = threading.Thread(target=self._live, name="private-ray", daemon=True)
         self._failure: BaseException | None = None
         self._up = threading.Event()
@@ -69,6 +69,7 @@ class PrivateRay:
     def __enter__(self) -> Self:
         self._environment = {name: os.environ.get(name) for name in SETTINGS}
         os.environ.update(SETTINGS)
+        self.folder = _short_folder()
         self._thread.start()
         return self
 
@@ -82,7 +83,7 @@ class PrivateRay:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def ready(self) -> None:
         """Wait until Ray runs.
@@ -134,7 +135,7 @@ class PrivateRay:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            _temp_dir=str(self._folder),
+            _temp_dir=str(self.folder),
         )
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         if address != LOOPBACK:

@@ -82,7 +82,7 @@ class _Sums:
 
 def _block_sums(rows: Floats) -> Floats:
     """Sums of each BLOCK rows, in a fixed order of additions: halves are added to halves."""
-    blocks = rows.reshape(-1, BLOCK, rows.shape[1])
+    blocks = rows.reshape(len(rows) // BLOCK, BLOCK, rows.shape[1])
     while blocks.shape[1] > 1:
         half = blocks.shape[1] // 2
         blocks = blocks[:, :half] + blocks[:, half:]

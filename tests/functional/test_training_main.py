@@ -1,0 +1,82 @@
+"""The container's entry point and the plain options, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.contract import artifact
+from training import demo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, base: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **({"SAGESTAGE_BASE_DIR": str(base)} if base else {})}
+    command = [sys.executable, "-m", "training", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def container(base: Path, **hyperparameters: str) -> Path:
+    (base / "input/config").mkdir(parents=True)
+    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
+    demo.write(base / "input/data/training/demand.csv", rows=1_500)
+    return base
+
+
+@pytest.mark.slow
+def test_a_container_writes_the_model_where_serving_finds_it(tmp_path: Path) -> None:
+    base = container(tmp_path, target="demand", order="timestamp", epochs="15", gates="r2>=0.3")
+    done = run("train", base=base)
+    assert done.returncode == 0, done.stderr
+    assert "epoch=1 train_loss=" in done.stdout
+    artifact.replay(artifact.load_directory(base / "model"))
+    assert json.loads((base / "output/data/metrics.json").read_bytes())["gates"] == {"r2>=0.3": True}
+    assert not (base / "output/failure").exists()
+    assert not (base / "output/work").exists()
+
+
+@pytest.mark.slow
+def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(tmp_path: Path) -> None:
+    base = container(tmp_path, target="demand", order="timestamp", epochs="1", gates="r2>=0.9999")
+    done = run("train", base=base)
+    assert done.returncode == 3, done.stderr
+    assert (base / "output/failure").read_text().startswith("gate: r2>=0.9999 missed: ")
+    assert not (base / "model").exists()
+
+
+def test_a_container_that_fails_says_why_in_its_failure_file(tmp_path: Path) -> None:
+    base = container(tmp_path, target="demnad")
+    done = run("train", base=base)
+    assert done.returncode == 1
+    assert "target names 'demnad'" in (base / "output/failure").read_text()
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not (base / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--data", "none.csv", "--target", "y"), "none.csv: no such file"),
+        (("--target", "y"), "data is missing: say --data"),
+        (("--data", "none.csv", "--target", "y", "--gates", "r2=1"), "gate 'r2=1' is not of the form"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(options: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    done = run("train", *options, "--output", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_shows_an_example() -> None:
+    done = run("train", "--help")
+    assert done.returncode == 0
+    assert "example:" in done.stdout

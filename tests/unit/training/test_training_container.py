@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training import container
+from training.errors import ConfigError, DataError, TrainingError
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "input/config").mkdir(parents=True)
+    (tmp_path / "input/data/training").mkdir(parents=True)
+    (tmp_path / "input/data/training/rows.csv").write_text("a,y\n1,2\n")
+    return tmp_path
+
+
+def give(base: Path, name: str, content: object) -> None:
+    (base / f"input/config/{name}.json").write_text(json.dumps(content))
+
+
+def test_settings_are_texts_and_the_file_is_the_channels(base: Path) -> None:
+    give(
+        base,
+        "hyperparameters",
+        {"target": '"y"', "learning-rate": "0.01", "hidden": "[8, 4]", "order": "a", "sagemaker_program": "x"},
+    )
+    config = container.read(base)
+    assert (config.target, config.learning_rate, config.hidden, config.order) == ("y", 0.01, (8, 4), ("a",))
+    assert config.data == base / "input/data/training/rows.csv"
+
+
+def test_wrong_settings_are_told_together(base: Path) -> None:
+    give(base, "hyperparameters", {"target": "y", "epochs": "none", "tarjet": "y"})
+    with pytest.raises(ConfigError, match=r"'none'.*'tarjet'"):
+        container.read(base)
+
+
+def test_places_are_not_settings_here(base: Path) -> None:
+    give(base, "hyperparameters", {"target": "y", "data": "s3://x"})
+    with pytest.raises(ConfigError, match="'data' is not for SageMaker"):
+        container.read(base)
+
+
+def test_several_hosts_are_refused_with_their_number(base: Path) -> None:
+    give(base, "resourceconfig", {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1"})
+    with pytest.raises(TrainingError, match="2 hosts"):
+        container.read(base)
+
+
+def test_files_that_are_not_json_are_named(base: Path) -> None:
+    (base / "input/config/hyperparameters.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"hyperparameters\.json: cannot be read as JSON"):
+        container.read(base)
+
+
+def test_a_channel_holds_one_file(base: Path) -> None:
+    (base / "input/data/training/more.csv").write_text("a\n")
+    with pytest.raises(DataError, match=r"it holds 2: more\.csv, rows\.csv"):
+        container.data_file(base)
+
+
+def test_no_channel_and_an_unclear_one_are_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no channel"):
+        container.data_file(tmp_path / "elsewhere")
+    (base / "input/data/training").rename(base / "input/data/one")
+    (base / "input/data/two").mkdir()
+    with pytest.raises(DataError, match="channels one, two: name one training"):
+        container.data_file(base)
+
+
+def test_the_failure_file_is_short_enough_to_be_shown(base: Path) -> None:
+    container.write_failure(base, "x" * 5_000)
+    assert len((base / "output/failure").read_text()) == 1_024

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.contract.network import NetworkSpec, forward
+from inference.contract.schema import Task
+from training.errors import TrainingError
+from training.loop import Epoch, Job, train
+
+ROWS = 300
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    random = np.random.Generator(np.random.PCG64(0))
+    features = random.normal(size=(ROWS, 3)).astype(np.float32)
+    np.save(tmp_path / "features.npy", features)
+    np.save(tmp_path / "targets.npy", (features[:, 0] - 0.5 * features[:, 1]).astype(np.float32))
+    np.save(tmp_path / "train.npy", np.arange(200))
+    np.save(tmp_path / "validation.npy", np.arange(200, ROWS))
+    return Job(
+        features=tmp_path / "features.npy",
+        targets=tmp_path / "targets.npy",
+        train_rows=tmp_path / "train.npy",
+        validation_rows=tmp_path / "validation.npy",
+        network=NetworkSpec(inputs=3, hidden=(8,), outputs=1),
+        task=Task.REGRESSION,
+        learning_rate=0.02,
+        weight_decay=0.0,
+        dropout=0.0,
+        epochs=15,
+        batch_size=32,
+        patience=15,
+        seed=1,
+    )
+
+
+def ignore(_epoch: Epoch) -> None:
+    pass
+
+
+def changed(job: Job, **values: Any) -> Job:
+    return job.model_copy(update=values)
+
+
+def test_it_learns_and_keeps_the_best_epochs_weights(job: Job) -> None:
+    heard: list[Epoch] = []
+    outcome = train(job, heard.append)
+    assert heard == outcome.epochs
+    losses = [epoch.validation_loss for epoch in heard]
+    assert losses[outcome.best - 1] == min(losses) < 0.1
+    features, targets = np.load(job.features)[200:], np.load(job.targets)[200:]
+    mine = np.square(forward(job.network, outcome.weights, features)[:, 0] - targets).mean()
+    assert mine == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_the_same_seed_gives_the_same_weights(job: Job, dropout: float) -> None:
+    same = changed(job, epochs=3, dropout=dropout)
+    first, again, other = train(same, ignore), train(same, ignore), train(changed(same, seed=2), ignore)
+    for name, weight in first.weights.items():
+        np.testing.assert_array_equal(weight, again.weights[name])
+    assert not np.array_equal(first.weights["layers.0.weight"], other.weights["layers.0.weight"])
+
+
+def test_training_sees_its_own_rows_only(job: Job) -> None:
+    first = train(changed(job, epochs=2), ignore)
+    targets = np.load(job.targets)
+    targets[200:] += 0.01  # validation: may choose the epoch, nothing else
+    np.save(job.targets, targets)
+    again = train(changed(job, epochs=2), ignore)
+    assert [epoch.train_loss for epoch in first.epochs] == [epoch.train_loss for epoch in again.epochs]
+
+
+def test_it_stops_when_validation_no_longer_improves(job: Job) -> None:
+    np.save(job.targets, np.random.Generator(np.random.PCG64(1)).normal(size=ROWS).astype(np.float32))  # pure noise
+    outcome = train(changed(job, epochs=200, patience=3, learning_rate=0.1), ignore)
+    assert len(outcome.epochs) == outcome.best + 3 < 200
+
+
+def test_a_loss_that_explodes_is_told_in_one_line(job: Job) -> None:
+    np.save(job.targets, np.full(ROWS, 3e38, dtype=np.float32))
+    with pytest.raises(TrainingError, match=r"no longer finite in epoch 1: lower the learning rate, now 0\.02"):
+        train(job, ignore)
+
+
+def test_classes_are_learnt_by_cross_entropy(job: Job) -> None:
+    features = np.load(job.features)
+    np.save(job.targets, (features[:, 0] > 0).astype(np.int64) + (features[:, 1] > 0))
+    spec = NetworkSpec(inputs=3, hidden=(16,), outputs=3)
+    outcome = train(changed(job, task=Task.CLASSIFICATION, network=spec, epochs=30, patience=30), ignore)
+    predicted = forward(spec, outcome.weights, features[200:]).argmax(axis=1)
+    assert (predicted == np.load(job.targets)[200:]).mean() > 0.9
