@@ -60,10 +60,12 @@ def delete_left(steps: Steps, parallel: int) -> None:
     spared = {r.urn for r in olds if planner.deletion_op(r) is Op.DELETE}
     for level in planner.deletion_levels(olds):
         if steps.stopped:
-            break
+            return
         with ThreadPoolExecutor(parallel, thread_name_prefix="deletion") as pool:
             for _ in pool.map(lambda i: _delete_one(steps, indices[i], olds[i], spared), level):
                 pass
+    if steps.stopped:
+        return
     for resource in protected:
         step = steps.step(Op.DELETE, resource.urn, resource.type)
         steps.tell(StepStarted(step))

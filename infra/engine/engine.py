@@ -182,9 +182,10 @@ def _failed(result: Result) -> EngineError:
     """One line for what went wrong first, and how much did not."""
     first = result.failures[0]
     others = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
-    done = len([s for s in result.steps if s.op.logical])
+    done = sum(result.summary.values())
+    kept = "nothing was changed" if result.operation == "preview" else f"{done} resources before it are done and saved"
     return EngineError(
         f"{result.operation} failed: {first.step.op} of {urns.label(first.step.urn)}: {first.message}{others}; "
-        f"{done} steps before it are done and saved: correct it and run {result.operation} again",
+        f"{kept}; correct it and run {result.operation} again",
         result=result,
     )

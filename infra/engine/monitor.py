@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlparse
 
-import grpc  # type: ignore[import-untyped]  # grpc and protobuf publish no types
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+import grpc
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
 
 from infra.engine import durations, urns
@@ -43,7 +43,7 @@ _REFUSED: Final = {
 }
 
 
-class RefusedError(grpc.RpcError):  # type: ignore[misc]  # for the same reason
+class RefusedError(grpc.RpcError):
     """A refusal in the form in which the SDK expects one: it raises it in the program with its text."""
 
     def __init__(self, text: str) -> None:

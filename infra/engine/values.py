@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pulumi
-from google.protobuf import struct_pb2  # type: ignore[import-untyped]  # no types are published
+from google.protobuf import struct_pb2
 from pulumi.provider.experimental.property_value import Computed, PropertyValue, ResourceReference
 
 # Pulumi's signatures: sdk/go/common/resource/{properties,asset}.go

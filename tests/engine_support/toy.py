@@ -53,6 +53,7 @@ class ToyProvider(p.Provider):
         self._lock = threading.Lock()
 
     async def get_schema(self, request: p.GetSchemaRequest) -> p.GetSchemaResponse:
+        del request
         return p.GetSchemaResponse(json.dumps({"name": "toy", "version": "1.0.0"}))
 
     async def check_config(self, request: p.CheckRequest) -> p.CheckResponse:
@@ -99,7 +100,9 @@ class ToyProvider(p.Provider):
         detailed = {}
         for key in changed:
             kind = "ADD" if key not in olds else "DELETE" if key not in news else "UPDATE"
-            detailed[key] = p.PropertyDiff(p.PropertyDiffKind[f"{kind}_REPLACE" if key in replaces else kind], True)
+            detailed[key] = p.PropertyDiff(
+                p.PropertyDiffKind[f"{kind}_REPLACE" if key in replaces else kind], input_diff=True
+            )
         return p.DiffResponse(
             changes=bool(changed),
             replaces=replaces,

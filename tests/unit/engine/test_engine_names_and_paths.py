@@ -42,7 +42,13 @@ def test_an_alias_says_what_was_different(alias: Alias, urn: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "path"),
-    [("a", ("a",)), ("a.b[0].c", ("a", "b", 0, "c")), ('a["x.y"].*', ("a", "x.y", "*")), ("a[*]", ("a", "*")), ("#", ("#",))],
+    [
+        ("a", ("a",)),
+        ("a.b[0].c", ("a", "b", 0, "c")),
+        ('a["x.y"].*', ("a", "x.y", "*")),
+        ("a[*]", ("a", "*")),
+        ("#", ("#",)),
+    ],
 )
 def test_paths_are_read(text: str, path: tuple[str | int, ...]) -> None:
     assert paths.parse(text) == path

@@ -37,14 +37,18 @@ def test_the_diff_decides_the_operation(old: Resource | None, diff: Diff, op: Op
     assert decide(old, goal(), diff).op is op
 
 
-@pytest.mark.parametrize(("wanted", "offered", "first"), [(None, True, True), (False, True, False), (True, False, True)])
-def test_the_program_has_the_last_word_on_deleting_before_replacing(wanted: bool | None, offered: bool, first: bool) -> None:  # noqa: FBT001
-    diff = Diff(changes=True, replaces=("kind",), delete_before_replace=offered)
-    assert decide(thing("a"), goal(delete_before_replace=wanted), diff).delete_first is first
+@pytest.mark.parametrize(
+    ("wanted", "offered", "first"), [(None, True, "old"), (False, True, "new"), (True, False, "old")]
+)
+def test_the_program_has_the_last_word_on_what_comes_first(wanted: object, offered: object, first: str) -> None:
+    diff = Diff(changes=True, replaces=("kind",), delete_before_replace=bool(offered))
+    assert decide(thing("a"), goal(delete_before_replace=wanted), diff).delete_first is (first == "old")
 
 
 def test_a_provider_that_does_not_know_leaves_the_comparison_to_the_engine() -> None:
-    found = settle(Diff(), {"a": 1, "b": {"c": [1, 2]}, "s": Secret("x")}, {"a": 1.0, "b": {"c": [1, 3]}, "s": "x", "n": 0}, ())
+    found = settle(
+        Diff(), {"a": 1, "b": {"c": [1, 2]}, "s": Secret("x")}, {"a": 1.0, "b": {"c": [1, 3]}, "s": "x", "n": 0}, ()
+    )
     assert (found.changes, found.detailed, found.changed) == (True, {"b.c[1]": "update", "n": "add"}, ("b", "n"))
 
 
@@ -54,9 +58,17 @@ def test_true_is_not_one() -> None:
 
 @pytest.mark.parametrize(
     ("patterns", "replaces"),
-    [(("value",), ("value",)), (("tags.*",), ()), (("tags",), ("tags",)), (("*",), ("tags", "value")), (("other",), ())],
+    [
+        (("value",), ("value",)),
+        (("tags.*",), ()),
+        (("tags",), ("tags",)),
+        (("*",), ("tags", "value")),
+        (("other",), ()),
+    ],
 )
-def test_replace_on_changes_covers_what_is_at_or_below_its_path(patterns: tuple[str, ...], replaces: tuple[str, ...]) -> None:
+def test_replace_on_changes_covers_what_is_at_or_below_its_path(
+    patterns: tuple[str, ...], replaces: tuple[str, ...]
+) -> None:
     diff = Diff(changes=True, changed=("tags", "value"), detailed={"tags": "update", "value": "add"})
     found = settle(diff, {}, {}, patterns)
     assert found.replaces == replaces

@@ -47,7 +47,8 @@ config:
 """
     config = config_of(write(tmp_path, stack=stack))
     assert dict(config.values) == {
-        "lab:size": "5", "toy:flag": "true", "toy:yes": "yes", "toy:f": "2.5", "toy:day": "2020-01-01 00:00:00 +0000 UTC",
+        "lab:size": "5", "toy:flag": "true", "toy:yes": "yes", "toy:f": "2.5",
+        "toy:day": "2020-01-01 00:00:00 +0000 UTC",
         "toy:map": '{"a":1,"b":["x",2.5]}', "toy:key": "opened", "toy:inner": '{"a":"s"}',
         "lab:mode": "fast", "aws:region": "us-east-1",
     }  # fmt: skip

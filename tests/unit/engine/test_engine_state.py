@@ -73,7 +73,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_written(tmp_path: Path) -
         (lambda text: text.replace("::a", "::c", 1), "needs urn:pulumi:dev::lab::t:i:T::a, which is not in the state"),
         (lambda text: text.replace('"type": "t:i:T"', '"typ": 1', 1), "not a state"),
         (lambda text: text.replace('"passphrase"', '"cloud"', 1), "secrets of type 'cloud'"),
-        (lambda text: text.replace("ciphertext\": \"v1:", "ciphertext\": \"v1:AAAA", 1), "cannot be decrypted"),
+        (lambda text: text.replace('ciphertext": "v1:', 'ciphertext": "v1:AAAA', 1), "cannot be decrypted"),
     ],
 )
 def test_a_state_that_is_damaged_is_told_with_the_way_out(tmp_path: Path, change: object, told: str) -> None:

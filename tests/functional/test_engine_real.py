@@ -1,0 +1,225 @@
+"""The real Pulumi CLI is the judge: it runs the same programs with the same provider, step by step.
+
+Compared are the operations of every resource, what makes it replaced, what fails, the summary, the stack's outputs, the
+whole state (times, random names and ids aside) and what exists in the cloud.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.engine_support.twin import PASSPHRASE, Embedded, Lab, Real, cli, differences
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(cli() is None, reason="the real Pulumi CLI is neither on PATH nor in ../shared/tools"),
+]
+
+LIFE = """
+a = Thing("a", value=3, tags={"x": "y"})
+b = Thing("b", value=a.arn, refs=[a.id], password=Output.secret("pw"), opts=Opts(additional_secret_outputs=["arn"]))
+g = Group("g", x=1)
+i = Thing("i", value=Output.secret(5), opts=under(g))
+h = Group("h", z=[1, Output.secret(2)], opts=under(g))
+j = Thing("j", value=Output.all(i.value, i.id).apply(lambda v: "-".join(map(str, v))), opts=under(h))
+g.register_outputs({"a": i.arn, "s": i.token})
+pulumi.export("arn", a.arn)
+pulumi.export("token", a.token)
+pulumi.export("res", b)
+pulumi.export("list", [1, 2.5, True, None, a.arn, {"k": Output.secret("v")}])
+pulumi.export("null", None)
+"""
+LIFE_EDITED = """
+n = Thing("n", value=1)
+a = Thing("a", value=n.arn, tags={"x": "z", "w": [1, 2, {"k": 1.5}]})
+b = Thing("b", value=a.arn, kind=n.id, password=Output.secret("pw2"))
+h = Group("h", z=[1, Output.secret(3)])
+i = Thing("i", value=6, opts=under(h))
+found = pulumi.runtime.invoke("toy:index:describe", {"name": "nothing"}).value
+pulumi.export("found", found["exists"])
+pulumi.export("arn", b.arn)
+"""
+OPTIONS = [
+    """
+a = Thing("a", value=1, size=1, tags={"x": "1", "y": "2"}, refs=[1, 2],
+          opts=Opts(ignore_changes=["value", "tags.x", "refs[0]"]))
+b = Thing("b", value=1, tags={"x": 1}, opts=Opts(replace_on_changes=["value", "tags.*"]))
+c = Thing("c", value=1, opts=Opts(retain_on_delete=True))
+d = Thing("d", value=1, opts=Opts(custom_timeouts=pulumi.CustomTimeouts(create="5m")))
+e = Thing("e", value=1, opts=Opts(deleted_with=d))
+f = Thing("f", value=1, opts=Opts(parent=d, depends_on=[a]))
+""",
+    """
+a = Thing("a", value=2, size=2, tags={"x": "3", "y": "4"}, refs=[8, 9],
+          opts=Opts(ignore_changes=["value", "tags.x", "refs[0]"]))
+b = Thing("b", value=2, tags={"x": 1}, opts=Opts(replace_on_changes=["value", "tags.*"]))
+f = Thing("f", value=1, opts=Opts(depends_on=[b], aliases=[Alias(parent="urn:pulumi:dev::lab::toy:index:Thing::d")]))
+""",
+    """
+a = Thing("a", value=8, kind="z", opts=Opts(ignore_changes=["value"]))
+b = Thing("b", value=2, tags={"x": 2, "z": 1}, opts=Opts(replace_on_changes=["tags.*"]))
+f = Thing("f", value=1, opts=Opts(protect=True, additional_secret_outputs=["arn"]))
+""",
+    """
+f = Thing("f", value=1)
+""",
+]
+NAMES = [
+    """
+a = Thing("a", value=1)
+b = Thing("b", value=a.arn)
+g = Group("g")
+h = Thing("g-x", value=2, opts=under(g))
+k = Part("k", value=2, opts=under(h))
+u = Thing("u", value=4)
+""",
+    """
+a = Thing("a2", value=1, opts=Opts(aliases=[Alias(name="a")]))
+b = Thing("b", value=a.arn)
+g = Group("g2", opts=Opts(aliases=[Alias(name="g")]))
+h = Thing("g2-x", value=2, opts=under(g))
+k = Part("k", value=2, opts=under(h))
+u = Thing("u", value=4, opts=Opts(parent=g, aliases=[Alias(parent=None, name="u")]))
+""",
+    """
+a = Thing("a3", value=1, kind="k", opts=Opts(aliases=[Alias(name="a2"), "urn:pulumi:dev::lab::toy:index:Thing::a"]))
+g = Group("g2")
+h = Thing("g2-x", value=2, opts=under(g))
+""",
+]
+REPLACEMENTS = """
+a = Thing("a", name="fixed", kind="{n}")
+b = Thing("b", kind=a.arn)
+c = Thing("c", value=b.arn)
+d = Thing("d", kind=c.arn)
+e = Thing("e", value=3, opts=Opts(depends_on=[a]))
+p = Thing("p", kind="{n}", opts=Opts(delete_before_replace=True))
+q = Thing("q", kind=p.id)
+r = Thing("r", name="other{n}", kind="1", opts=Opts(delete_before_replace=False))
+"""
+REPLACED_AND_LEFT_OUT = """
+a = Thing("a", name="fixed", kind="3")
+c = Thing("c", value=a.arn)
+q = Thing("q", kind="t")
+"""
+PROVIDERS = [
+    """
+p = Provider("p", region="r1")
+q = Provider("q", region="r1")
+a = Thing("a", value=1, opts=Opts(provider=p))
+b = Thing("b", value=1)
+g = Group("g", opts=Opts(providers=[p]))
+c = Thing("c", value=1, opts=under(g))
+d = Thing("d", value=1, opts=Opts(provider=q))
+e = Thing("e", value=1)
+""",
+    """
+p = Provider("p", region="r2")
+q = Provider("q", region="r1", account="2")
+r = Provider("r", region="r1", account="5")
+a = Thing("a", value=1)
+b = Thing("b", value=1, opts=Opts(provider=p))
+g = Group("g", opts=Opts(providers=[p]))
+c = Thing("c", value=a.arn, opts=under(g))
+d = Thing("d", value=1, opts=Opts(provider=q))
+e = Thing("e", value=1, opts=Opts(provider=r))
+""",
+]
+FAILING = [
+    """
+a = Thing("a", value=1)
+b = Thing("b", value=a.arn, fail="create")
+c = Thing("c", value=b.arn)
+""",
+    """
+a = Thing("a", value=2)
+b = Thing("b", value=a.arn, opts=Opts(protect=True))
+c = Thing("c", value=3)
+d = Thing("d", value=a.generation, kind="g", opts=Opts(delete_before_replace=True))
+e = Thing("e", value=b.arn)
+""",
+    """
+a = Thing("a", value=3)
+d = Thing("d", value=a.generation, kind="h", fail="create", opts=Opts(delete_before_replace=True))
+""",
+    """
+a = Thing("a", value=3)
+d = Thing("d", value=a.generation, kind="i", opts=Opts(delete_before_replace=True))
+""",
+]
+DRIFTED = """
+a = Thing("a", name="aa", value=1)
+b = Thing("b", name="bb", value=a.arn, opts=Opts(parent=a))
+c = Thing("c", name="cc", value=3, opts=Opts(depends_on=[b]))
+k = Thing("k", name="kept", value=5, opts=Opts(retain_on_delete=True))
+"""
+READ = """
+a = Thing("a", name="aa", value=1)
+r = Thing("r", opts=Opts(id="kept"))
+i = Thing("i", value=r.arn)
+"""
+IMPORTED = """
+a = Thing("a", name="aa", value=1)
+m = Thing("m", name="kept", value=5, opts=Opts(import_="kept"))
+"""
+
+
+def drift(lab: Lab) -> None:
+    (lab.cloud / "bb.json").unlink()
+    changed = lab.cloud / "aa.json"
+    changed.write_text(changed.read_text().replace('"value": 1.0', '"value": 9.0'))
+
+
+Act = str | tuple[str, str] | Callable[[Lab], None]
+PROGRAMS: dict[str, list[Act]] = {
+    "life": [LIFE, ("preview", LIFE), ("preview", LIFE_EDITED), LIFE_EDITED, ("refresh", LIFE_EDITED), ("destroy", "")],
+    "options": [*OPTIONS, ("destroy", "")],
+    "names": [*NAMES, ("destroy", "")],
+    "replacements": [
+        REPLACEMENTS.format(n=1), ("preview", REPLACEMENTS.format(n=2)), REPLACEMENTS.format(n=2),
+        REPLACED_AND_LEFT_OUT,
+    ],
+    "providers": [PROVIDERS[0], ("preview", PROVIDERS[1]), PROVIDERS[1], ("destroy", "")],
+    "failures": [*FAILING[:3], ("destroy", ""), FAILING[3]],
+    "elsewhere": [DRIFTED, drift, ("refresh", ""), DRIFTED, READ, IMPORTED, IMPORTED, ("destroy", "")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_both_engines_do_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
+    real, embedded = Real(tmp_path / "real"), Embedded(tmp_path / "embedded")
+    for number, act in enumerate(PROGRAMS[name]):
+        if callable(act):
+            act(real)
+            act(embedded)
+            continue
+        operation, source = ("up", act) if isinstance(act, str) else act
+        for lab in (real, embedded):
+            lab.write(source)
+        found = differences(real.operate(operation), embedded.operate(operation))
+        assert not found, f"step {number}, {operation}:\n" + "\n".join(found)
+        assert real.things() == embedded.things()
+
+
+def test_the_cli_takes_over_our_state_and_we_take_over_its(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
+    ours, theirs = Embedded(tmp_path), Real(tmp_path)  # one folder: one program, one cloud
+    ours.write(LIFE)
+    ours.engine().up()
+    state = ours.engine().state_file
+    theirs.run("stack", "import", "--file", str(state))
+    theirs.run("preview", "--expect-no-changes")
+    theirs.write(LIFE_EDITED)
+    theirs.run("up", "--yes", "--skip-preview")
+    state.write_text(theirs.run("stack", "export").stdout)
+    before = ours.things()
+    assert not ours.engine().up().changed
+    assert ours.engine().destroy().summary == {"delete": 6}
+    assert before
+    assert ours.things() == {}
+    assert json.loads(state.read_text())["deployment"].get("resources", []) == []
