@@ -26,6 +26,8 @@ class Journal:
         self._pending: dict[int, Operation] = {}
         self._tickets = 0
         self._saved = base
+        self._writing = threading.Lock()
+        self._version = self._written = 0
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
@@ -62,7 +64,7 @@ class Journal:
             self._tickets += 1
             ticket = self._tickets
             self._pending[ticket] = Operation(resource, kind)
-            self.save()
+        self.save()
         try:
             yield
         except Exception:
@@ -73,7 +75,7 @@ class Journal:
     def _over(self, ticket: int) -> None:
         with self._lock:
             del self._pending[ticket]
-            self.save()
+        self.save()
 
     def settle(self, resource: Resource, index: int | None = None) -> None:
         """A resource is as the program wants it; `index` is what it was before, which is no more. Saved with `save`."""
@@ -103,13 +105,22 @@ class Journal:
             self._old = {i: r.renamed({earlier: urn}) for i, r in self._old.items()}
 
     def save(self) -> None:
-        """Hands the state to its keeper, unless nothing but its order has changed since the last time."""
+        """Hands the state to its keeper, unless nothing but its order has changed since the last time.
+
+        Steps that wait here together are saved together: whoever comes first writes what all of them have changed.
+        """
         with self._lock:
-            state = self.snapshot()
-            if _same(state, self._saved):
+            self._version += 1
+            mine = self._version
+        with self._writing:
+            if self._written >= mine:
                 return
-            self._save(state)
-            self._saved = state
+            with self._lock:
+                state, version = self.snapshot(), self._version
+            if not _same(state, self._saved):
+                self._save(state)
+                self._saved = state
+            self._written = version
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

@@ -35,7 +35,8 @@ def recover(steps: Steps, pending: Iterable[Operation]) -> None:
             found = replace(resource, id=identity, outputs=outputs, created=now(), modified=now()) if identity else None
             _take_in(steps, found, index)
         elif index is not None and not identity:
-            steps.journal.drop(index)
+            if not steps.journal.old(index).pending_replacement:
+                steps.journal.drop(index)
         elif index is not None:
             old = steps.journal.old(index)
             steps.journal.mark(index, replace(old, outputs=outputs, inputs=inputs or old.inputs))
@@ -54,8 +55,9 @@ def _index(steps: Steps, resource: Resource) -> int | None:
 
 def _take_in(steps: Steps, found: Resource | None, index: int | None) -> None:
     """Enters a resource whose creation was interrupted, in the place of what it was to replace."""
-    if found is None:
-        return
+    known = [r for r in steps.journal.left().values() if not r.pending_replacement]
+    if found is None or any(r.urn == found.urn and r.id == found.id for r in known):
+        return  # it was not made, or made and entered already: only the record of its creation was left
     if index is None:
         steps.journal.append(found)
     elif steps.journal.old(index).pending_replacement:

@@ -177,7 +177,9 @@ class Real(Lab):
         steps = [s for s in steps if (s[0], s[1]) not in failed]
         state = self.export()
         resources = _state(state)
-        outputs = next((r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {})
+        outputs: dict[str, Any] = next(
+            (r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {}
+        )
         if operation == "refresh":
             steps = [s for s in steps if "::pulumi:providers:" not in s[1]]  # it reads no providers, and tells of some
         return Observation(
@@ -227,7 +229,9 @@ class Embedded(Lab):
                 raise
             result, ok, text = error.result, False, str(error)
         resources = _state(self.export())
-        outputs = next((r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {})
+        outputs: dict[str, Any] = next(
+            (r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {}
+        )
         told = [s for s in result.steps if operation != "refresh" or not s.type.startswith("pulumi:providers:")]
         steps = sorted((str(s.op), s.urn, tuple(sorted(s.replace_keys))) for s in told)
         failed = [(str(f.step.op), f.step.urn) for f in result.failures if any(f.step is s for s in begun)]

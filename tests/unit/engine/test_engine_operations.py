@@ -218,3 +218,16 @@ def test_an_interrupt_lets_the_running_step_end_and_saves_it(lab: Embedded) -> N
     made = len(lab.things())
     assert lab.engine().up().summary["same"] == 1 + made
     assert len(lab.things()) == 2
+
+
+def test_a_creation_that_was_entered_but_still_stands_as_pending_is_left_alone(lab: Embedded) -> None:
+    lab.write('Thing("a", value=1)\n')
+    lab.engine().up()
+    state = json.loads(lab.engine().state_file.read_text())
+    made = state["deployment"]["resources"][-1]
+    pending = {k: v for k, v in made.items() if k not in ("id", "outputs")}
+    state["deployment"]["pending_operations"] = [{"resource": pending, "type": "creating"}]
+    lab.engine().state_file.write_text(json.dumps(state))
+    assert lab.engine().up().summary == {"same": 2}
+    assert len(lab.things()) == 1
+    assert "pending_operations" not in lab.engine().state_file.read_text()
