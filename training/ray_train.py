@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import warnings
@@ -42,6 +43,7 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+Handlers = dict[signal.Signals, Any]
 OnEpoch = Callable[[int, "Epoch"], None]
 
 
@@ -65,10 +67,12 @@ class PrivateRay:
         self._over = threading.Event()
         self._owned = False
         self._environment: dict[str, str | None] = {}
+        self._handlers: Handlers = {}
 
     def __enter__(self) -> Self:
         self._environment = {name: os.environ.get(name) for name in SETTINGS}
         os.environ.update(SETTINGS)
+        self._handlers = _handlers()
         self.folder = _short_folder()
         self._thread.start()
         return self
@@ -92,6 +96,7 @@ class PrivateRay:
             TrainingError: it does not.
         """
         self._up.wait()
+        _restore(self._handlers)
         if self._failure is not None:
             if isinstance(self._failure, TrainingError):
                 raise self._failure
@@ -164,9 +169,13 @@ class PrivateRay:
                 ),
             )
             try:
-                result: Any = trainer.fit()  # Any: the declared type is that of an older Ray Train
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # as in _live
+                    result: Any = trainer.fit()  # Any: the declared type is that of an older Ray Train
             except TrainingFailedError as error:
                 raise TrainingError(_cause(error)) from error
+            finally:
+                _restore(self._handlers)
         if result.return_value is None:
             raise TrainingError("the workers ended without a model")
         return [Trained(*parts) for parts in result.return_value]
@@ -240,6 +249,18 @@ def _epochs(folder: Path, on_epoch: OnEpoch) -> Iterator[Path]:
         thread.join()
         os.close(descriptor)
         pipe.unlink()
+
+
+def _handlers() -> Handlers:
+    """What this process does on the signals that Ray takes for itself (SIGTERM then aborts the process)."""
+    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _restore(handlers: Handlers) -> None:
+    """Only the main thread may; a caller in another has to live with Ray's handlers."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _short_folder() -> Path:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from inference.contract import artifact
 from training import demo
+from training.__main__ import main
+from training.config import TrainConfig
+from training.events import OnEvent
+from training.gate import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,24 +34,26 @@ def container(base: Path, **hyperparameters: str) -> Path:
     return base
 
 
-@pytest.mark.slow
-def test_a_container_writes_the_model_where_serving_finds_it(tmp_path: Path) -> None:
-    base = container(tmp_path, target="demand", order="timestamp", epochs="15", gates="r2>=0.3")
-    done = run("train", base=base)
-    assert done.returncode == 0, done.stderr
-    assert "epoch=1 train_loss=" in done.stdout
-    artifact.replay(artifact.load_directory(base / "model"))
-    assert json.loads((base / "output/data/metrics.json").read_bytes())["gates"] == {"r2>=0.3": True}
-    assert not (base / "output/failure").exists()
-    assert not (base / "output/work").exists()
+def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = container(tmp_path, target="demand", order="timestamp", gates="r2>=0.9999")
 
+    def poor(config: TrainConfig, _on_event: OnEvent) -> SimpleNamespace:
+        verdict = judge(config.gates, {"r2": 0.5})
+        return SimpleNamespace(
+            artifact=None, metrics={"r2": 0.5}, verdict=verdict, rows={}, epochs=1, best_epoch=1, warnings=()
+        )
 
-@pytest.mark.slow
-def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(tmp_path: Path) -> None:
-    base = container(tmp_path, target="demand", order="timestamp", epochs="1", gates="r2>=0.9999")
-    done = run("train", base=base)
-    assert done.returncode == 3, done.stderr
-    assert (base / "output/failure").read_text().startswith("gate: r2>=0.9999 missed: ")
+    monkeypatch.setenv("SAGESTAGE_BASE_DIR", str(base))
+    monkeypatch.setattr("training.run.train", poor)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["train"]) == 3
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert (base / "output/failure").read_text() == "gate: r2>=0.9999 missed: 0.5"
+    assert "r2>=0.9999 missed" in capsys.readouterr().err
     assert not (base / "model").exists()
 
 

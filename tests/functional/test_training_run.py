@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,16 +15,19 @@ import numpy as np
 import pytest
 
 from inference.contract import artifact
+from inference.contract.network import NetworkSpec
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
 from inference.contract.schema import Task
 from training import demo
 from training.config import TrainConfig
+from training.dataset import Part
 from training.errors import TrainingError
 from training.events import EpochFinished, Event, Stage, StageFinished
 from training.gate import Gate
+from training.loop import Job
 from training.ray_train import PrivateRay
-from training.run import TrainResult, fit, fit_all, prepare
+from training.run import Prepared, TrainResult, fit, fit_all, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -52,15 +57,34 @@ def classes_file(path: Path) -> Path:
     return path
 
 
+def job(prepared: Prepared, *, epochs: int) -> Job:
+    features = prepared.features
+    return Job(
+        features=features.features,
+        targets=features.targets,
+        train_rows=features.usable[Part.TRAIN],
+        validation_rows=features.usable[Part.VALIDATION],
+        network=NetworkSpec(inputs=len(prepared.transform.feature_names), hidden=(16,), outputs=1),
+        task=prepared.task,
+        learning_rate=0.01,
+        weight_decay=0.0,
+        dropout=0.0,
+        epochs=epochs,
+        batch_size=64,
+        patience=epochs,
+        seed=0,
+    )
+
+
 @dataclass
 class Session:
     champion: TrainResult
     challenger: TrainResult
-    again: TrainResult
     classes: TrainResult
     missed: TrainResult
     events: list[Event]
     folder: Path
+    data: Path
     output: Path
 
 
@@ -88,13 +112,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     with PrivateRay() as cluster:
         with prepare(config, events.append) as prepared:
             champion, challenger, missed = fit_all(prepared, [config, other, hard], cluster, events.append)
-        with prepare(config) as prepared:
-            renamed = config.model_copy(update={"output": place / "second"})
-            again = fit(prepared, renamed, cluster)
         with prepare(kinds) as prepared:
             classes = fit(prepared, kinds, cluster)
         assert ray_processes(cluster.folder), "Ray ran in processes of its own"
-    return Session(champion, challenger, again, classes, missed, events, cluster.folder, output)
+    return Session(champion, challenger, classes, missed, events, cluster.folder, data, output)
 
 
 def test_a_private_ray_leaves_no_process_and_no_folder(session: Session) -> None:
@@ -109,8 +130,23 @@ def test_models_learn_and_pass_their_gates(session: Session) -> None:
     assert session.champion.sha256 != session.challenger.sha256
 
 
-def test_the_same_seed_gives_the_same_archive(session: Session) -> None:
-    assert session.again.sha256 == session.champion.sha256
+def test_a_container_with_the_same_settings_and_seed_makes_the_same_model(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "input/config").mkdir(parents=True)
+    (tmp_path / "input/data/training").mkdir(parents=True)
+    shutil.copy(session.data, tmp_path / "input/data/training")
+    settings = {"target": demo.TARGET, "order": demo.ORDER[0], "name": "champion", "epochs": "25", "gates": "r2>=0.5"}
+    (tmp_path / "input/config/hyperparameters.json").write_text(json.dumps(settings))
+    environment = {**os.environ, "SAGESTAGE_BASE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "training", "train"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "epoch=1 train_loss=" in done.stdout
+    assert session.champion.artifact is not None
+    artifact.unpack(session.champion.artifact, tmp_path / "champion")
+    for member in artifact.MEMBERS:
+        assert (tmp_path / "model" / member).read_bytes() == (tmp_path / "champion" / member).read_bytes()
+    assert json.loads((tmp_path / "output/data/metrics.json").read_bytes())["gates"] == {"r2>=0.5": True}
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["data"]
 
 
 def test_a_model_that_misses_its_gate_is_not_packaged(session: Session) -> None:
@@ -184,19 +220,25 @@ def test_the_run_folder_is_gone(session: Session) -> None:
     assert not list(session.output.glob(".run-*"))
 
 
-def test_two_workers_train_one_model_and_a_workers_failure_is_one_line(tmp_path: Path) -> None:
+def test_two_workers_train_together_and_a_workers_failure_is_one_line(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("two workers need two CPUs")
     data = demo.write(tmp_path / "demo.csv", rows=1_000)
-    config = TrainConfig(data=data, target=demo.TARGET, order=demo.ORDER, output=tmp_path / "out", workers=2, epochs=4)
+    config = TrainConfig(data=data, target=demo.TARGET, order=demo.ORDER, output=tmp_path / "out", workers=2)
+    heard: list[tuple[int, float]] = []
     with PrivateRay(2) as cluster, prepare(config) as prepared:
-        result = fit(prepared, config, cluster)
-        assert result.epochs == 4
-        assert result.artifact is not None
-        prepared.features.targets.unlink()
+        good = job(prepared, epochs=4)
+        bad = good.model_copy(update={"targets": tmp_path / "gone.npy"})
         with pytest.raises(TrainingError) as caught:
-            fit(prepared, config.model_copy(update={"name": "second"}), cluster)
-    assert "worker 0 failed" in str(caught.value)
+            cluster.fit(
+                [good, bad],
+                lambda number, epoch: heard.append((number, epoch.validation_loss)),
+                folder=prepared.fit_folder(),
+            )
+    assert [number for number, _ in heard] == [0, 0, 0, 0]
+    assert heard[-1][1] < heard[0][1]
+    assert str(caught.value).startswith("worker 0 failed: ")
+    assert "gone.npy" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -212,8 +254,6 @@ def test_data_of_another_preparation_are_refused(tmp_path: Path) -> None:
 
 def test_sigterm_ends_a_run_and_its_ray(tmp_path: Path) -> None:
     data = demo.write(tmp_path / "demo.csv", rows=500)
-    temporary = tmp_path / "t"
-    temporary.mkdir()
     command = [sys.executable, "-m", "training", "train", "--data", str(data), "--target", demo.TARGET]
     command += ["--epochs", "100000", "--patience", "100000", "--output", str(tmp_path / "out")]
     environment = {**os.environ, "SAGESTAGE_TEST_MARK": str(tmp_path)}
