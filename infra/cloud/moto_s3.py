@@ -1,8 +1,8 @@
 """What moto's S3 gets wrong about bucket policies, put right from outside.
 
-moto 5.2.5 denies what a Deny statement names even where the statement's condition does not hold, so the TLS-only policy that every
-bucket should have would close the bucket. Here the loopback connection counts as TLS: a Deny under the condition that
-the connection is none does not apply.
+moto 5.2.5 denies what a Deny statement names even where the statement's condition does not hold, so the TLS-only policy
+that every bucket should have would close the bucket. Here the loopback connection counts as TLS: a Deny under the
+condition that the connection is none does not apply.
 """
 
 import json
