@@ -15,7 +15,10 @@ from tests.cloud_support.helpers import BUCKET, IMAGE, Cloud, archived, running
 from tests.provider_support.real_cli import ROOT, Project, cli_path, resources_of, short, told
 
 # The SDK's s3 module warns, when it is loaded, of deprecated types that nobody asked for.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning"),
+]
 RANDOM = ("createDate", "uniqueId", "arn")  # AWS makes them up anew for every resource
 
 
