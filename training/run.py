@@ -6,14 +6,9 @@ with PrivateRay() as cluster, prepare(champion) as prepared:
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -27,15 +22,17 @@ from inference.contract.transform import Transform
 from training import dataset as data
 from training import evaluate, features, gate
 from training.config import TrainConfig
-from training.dataset import Dataset, Part
+from training.dataset import Part
 from training.errors import DataError, TrainingError
 from training.events import EpochFinished, OnEvent, Stage, Stages, ignore
-from training.features import Counts, FeatureSet, LeftOut
-from training.fit import fit as fit_transform
+from training.features import Counts, LeftOut
 from training.gate import Verdict
 from training.heldout import HeldOut
 from training.package import golden, versions
+from training.prepared import Prepared, prepare
 from training.ray_train import PrivateRay, Trained
+
+__all__ = ["Prepared", "TrainResult", "fit", "fit_all", "prepare", "train"]
 
 _HYPERPARAMETERS = (
     "learning_rate", "weight_decay", "dropout", "epochs", "batch_size", "patience", "seed",
@@ -96,70 +93,6 @@ class TrainResult:
         return None if self.sha256 is None else artifact.key(self.name, self.sha256)
 
 
-@dataclass
-class Prepared:
-    """Data that are read, fitted and turned into features, in a run folder that ends with this context."""
-
-    config: TrainConfig
-    folder: Path
-    dataset: Dataset
-    transform: Transform
-    features: FeatureSet
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
-    _fits: int = 0
-
-    @property
-    def task(self) -> Task:
-        """What the models predict."""
-        return self.transform.table.task
-
-    def fit_folder(self) -> Path:
-        """A name below the run's folder that is not taken, for what Ray keeps of one fit."""
-        self._fits += 1
-        return self.folder / f"fit-{self._fits}"
-
-    def close(self) -> None:
-        """Remove the run folder."""
-        _discard(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
-    """Stages data and fit.
-
-    Raises:
-        DataError: the data cannot be read, or nothing can be learnt from them.
-        ConfigError: a gate is on a metric that the task does not have.
-    """
-    stages = Stages(on_event)
-    data.check(config)
-    folder = _run_folder(config.output)
-    try:
-        with stages.stage(Stage.DATA) as stage:
-            rows = data.load(config, folder, stage.at)
-            parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
-            stage.summary = f"{rows.spill.rows:,} rows of {len(rows.columns)} columns: {parts}"
-        with stages.stage(Stage.FIT) as stage:
-            fitted = fit_transform(rows, config)
-            gate.check_task(config.gates, fitted.transform.table.task)
-            made = features.build(rows, fitted.transform, config, folder, stage.at)
-            clipped = sum(count.clipped for count in made.counts.values())
-            imputed = sum(count.imputed for count in made.counts.values())
-            width = len(fitted.transform.feature_names)
-            stage.summary = f"{width} features; {clipped:,} values clipped, {imputed:,} imputed"
-    except BaseException:
-        _discard(folder)
-        raise
-    warnings = (*rows.warnings, *fitted.warnings)
-    return Prepared(config, folder, rows, fitted.transform, made, warnings, stages.seconds)
-
-
 def fit(prepared: Prepared, config: TrainConfig, cluster: PrivateRay, on_event: OnEvent = ignore) -> TrainResult:
     """`fit_all` of one model."""
     return fit_all(prepared, [config], cluster, on_event)[0]
@@ -200,21 +133,6 @@ def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
     data.check(config)  # at once, before Ray starts
     with PrivateRay(config.workers, use_gpu=config.use_gpu) as cluster, prepare(config, on_event) as prepared:
         return fit(prepared, config, cluster, on_event)
-
-
-def _run_folder(output: Path) -> Path:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".run-", dir=output)).resolve()
-    except OSError as error:
-        raise TrainingError(f"{output}: no folder to write to: {error.strerror}: choose another output") from None
-
-
-def _discard(folder: Path) -> None:
-    """Remove a run folder, and the output folder if there is nothing else in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
 
 
 def _check(prepared: Prepared, configs: Sequence[TrainConfig]) -> None:

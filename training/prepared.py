@@ -1,0 +1,101 @@
+"""Data that are read, fitted and turned into features once, for all the models that learn from them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from inference.contract.schema import Task
+from inference.contract.transform import Transform
+from training import dataset as data
+from training import features, gate
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.errors import TrainingError
+from training.events import OnEvent, Stage, Stages, ignore
+from training.features import FeatureSet
+from training.fit import fit as fit_transform
+
+
+@dataclass
+class Prepared:
+    """Data that are read, fitted and turned into features, in a run folder that ends with this context."""
+
+    config: TrainConfig
+    folder: Path
+    dataset: Dataset
+    transform: Transform
+    features: FeatureSet
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    _fits: int = 0
+
+    @property
+    def task(self) -> Task:
+        """What the models predict."""
+        return self.transform.table.task
+
+    def fit_folder(self) -> Path:
+        """A name below the run's folder that is not taken, for what Ray keeps of one fit."""
+        self._fits += 1
+        return self.folder / f"fit-{self._fits}"
+
+    def close(self) -> None:
+        """Remove the run folder."""
+        _discard(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
+    """Stages data and fit.
+
+    Raises:
+        DataError: the data cannot be read, or nothing can be learnt from them.
+        ConfigError: a gate is on a metric that the task does not have.
+    """
+    stages = Stages(on_event)
+    data.check(config)
+    folder = _run_folder(config.output)
+    try:
+        with stages.stage(Stage.DATA) as stage:
+            rows = data.load(config, folder, stage.at)
+            parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
+            stage.summary = f"{rows.spill.rows:,} rows of {len(rows.columns)} columns: {parts}"
+        with stages.stage(Stage.FIT) as stage:
+            fitted = fit_transform(rows, config)
+            gate.check_task(config.gates, fitted.transform.table.task)
+            made = features.build(rows, fitted.transform, config, folder, stage.at)
+            clipped = sum(count.clipped for count in made.counts.values())
+            imputed = sum(count.imputed for count in made.counts.values())
+            width = len(fitted.transform.feature_names)
+            stage.summary = f"{width} features; {clipped:,} values clipped, {imputed:,} imputed"
+    except BaseException:
+        _discard(folder)
+        raise
+    warnings = (*rows.warnings, *fitted.warnings)
+    return Prepared(config, folder, rows, fitted.transform, made, warnings, stages.seconds)
+
+
+def _run_folder(output: Path) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".run-", dir=output)).resolve()
+    except OSError as error:
+        raise TrainingError(f"{output}: no folder to write to: {error.strerror}: choose another output") from None
+
+
+def _discard(folder: Path) -> None:
+    """Remove a run folder, and the output folder if there is nothing else in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
