@@ -103,7 +103,7 @@ class Steps(Progress):
         with self.told(self.step(Op.SAME, new.urn, new.type)):
             if plugin is not None and urns.is_provider(new.type):
                 kept = replace(self._configure(kept, plugin), outputs=old.outputs)
-            before = None if index is None else self.journal.left().get(index)
+            before = None if index is None else self.journal.old(index)
             self.journal.settle(before if before == kept else kept, index)
             if before != kept:
                 self.save()
