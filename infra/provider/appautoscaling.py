@@ -9,7 +9,7 @@ from infra.provider.naming import AutoName
 from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
 from infra.provider.types import ResourceType
-from infra.provider.values import Properties
+from infra.provider.values import Plain, Properties
 
 _KEY = ("serviceNamespace", "resourceId", "scalableDimension")
 
@@ -77,4 +77,31 @@ POLICY = ScalingType(
     ),
 )
 
-TYPES = (TARGET, POLICY)
+
+def _moment(value: Plain) -> Plain:
+    """A time as the program writes it; AWS answers one with its zone."""
+    return value.replace("+00:00", "Z") if isinstance(value, str) else value
+
+
+SCHEDULED_ACTION = ScalingType(
+    pulumi_type="aws:appautoscaling/scheduledAction:ScheduledAction",
+    service="application-autoscaling",
+    create="PutScheduledAction",
+    read="DescribeScheduledActions",
+    update="PutScheduledAction",
+    delete="DeleteScheduledAction",
+    key=(*_KEY, "name"),
+    id_property="name",
+    key_members={"name": "ScheduledActionName ScheduledActionNames[]"},
+    found="ScheduledActions.0",
+    outputs={"arn": "ScheduledActionARN"},
+    props=props(
+        "resourceId!* scalableDimension!* serviceNamespace!* scalableTargetAction* schedule*",
+        name=Prop(member="ScheduledActionName", replaces=True, required=True),
+        startTime=Prop(back=_moment),
+        endTime=Prop(back=_moment),
+        timezone=Prop(default="UTC"),
+    ),
+)
+
+TYPES = (TARGET, POLICY, SCHEDULED_ACTION)
