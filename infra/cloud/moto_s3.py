@@ -15,7 +15,7 @@ from moto.s3.models import FakeBucket
 
 def install() -> None:
     """Make moto's buckets decide as above."""
-    FakeBucket.get_permission = _permission
+    FakeBucket.get_permission = _permission  # type: ignore[method-assign,assignment]  # that is the purpose
 
 
 def _permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
