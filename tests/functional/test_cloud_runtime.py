@@ -269,6 +269,7 @@ def test_an_update_loses_no_request(cloud: Cloud) -> None:
     callers = [threading.Thread(target=call) for _ in range(3)]
     for caller in callers:
         caller.start()
+    eventually(lambda: len(colours), lambda answered: answered > 0)
     cloud.client("sagemaker").update_endpoint(EndpointName=name, EndpointConfigName=fresh)
     cloud.settle(name)
     eventually(lambda: colours[-1], lambda colour: colour == "new")
