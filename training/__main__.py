@@ -32,6 +32,7 @@ HELP = {
     "order": "columns that put the rows in order, comma-separated; without: a random split",
     "drop": "columns not to read",
     "categorical": "columns whose numbers are names",
+    "allow_leak": "columns that may give the target away: requests have them",
     "task": "auto, regression or classification",
     "lags": "how many rows back, comma-separated; '' for none",
     "window": "rows of the rolling mean and std; 0 for none",

@@ -72,6 +72,7 @@ class TrainConfig(Frozen):
         order: columns (numbers or times) that put the rows in order; without them the split is random.
         drop: columns that are not read; one that is also in `order` still puts the rows in order.
         categorical: columns whose numbers are names (postal codes).
+        allow_leak: columns that may give the target away: a request has them.
         task: "auto" takes text, and integers of at most 10 distinct values, for classes.
         lags, window: earlier rows that become features, and the length of the rolling mean and std (None: none).
         history: columns to take them of; None: the target of a regression whose rows have an order.
@@ -94,6 +95,7 @@ class TrainConfig(Frozen):
     order: Names = ()
     drop: Names = ()
     categorical: Names = ()
+    allow_leak: Names = ()
     task: Task | Literal["auto"] = "auto"
     lags: Annotated[tuple[Positive, ...], BeforeValidator(_texts)] = (1, 7, 30)
     window: Annotated[Annotated[int, Field(ge=2)] | None, BeforeValidator(_optional)] = 7
@@ -165,8 +167,8 @@ class TrainConfig(Frozen):
 
 
 _PREPARATION = (
-    "data", "target", "order", "drop", "categorical", "task", "lags", "window", "history", "products", "missing",
-    "missing_history", "seed", "validation", "test",
+    "data", "target", "order", "drop", "categorical", "allow_leak", "task", "lags", "window", "history", "products",
+    "missing", "missing_history", "seed", "validation", "test",
 )  # fmt: skip
 
 

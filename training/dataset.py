@@ -148,6 +148,7 @@ def check(config: TrainConfig) -> tuple[str, ...]:
         "order": config.order,
         "drop": config.drop,
         "categorical": config.categorical,
+        "allow_leak": config.allow_leak,
         "history": config.history or (),
         "products": config.products or (),
     }

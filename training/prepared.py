@@ -13,13 +13,14 @@ from typing import Self
 from inference.contract.schema import Task
 from inference.contract.transform import Transform
 from training import dataset as data
-from training import features, gate
+from training import features, gate, quality
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.errors import TrainingError
 from training.events import OnEvent, Stage, Stages, ignore
 from training.features import FeatureSet
 from training.fit import fit as fit_transform
+from training.quality import Quality
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Prepared:
     dataset: Dataset
     transform: Transform
     features: FeatureSet
+    quality: Quality
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     _fits: int = 0
@@ -60,7 +62,7 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
     """Stages data and fit.
 
     Raises:
-        DataError: the data cannot be read, or nothing can be learnt from them.
+        DataError: the data cannot be read, give the target away, or nothing can be learnt from them.
         ConfigError: a gate is on a metric that the task does not have.
     """
     stages = Stages(on_event)
@@ -70,6 +72,8 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
         with stages.stage(Stage.DATA) as stage:
             rows = data.load(config, folder, stage.at)
             parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
+            stage.at("looking for leaks")
+            seen = quality.inspect(rows, config)
             stage.summary = f"{rows.spill.rows:,} rows of {len(rows.columns)} columns: {parts}"
         with stages.stage(Stage.FIT) as stage:
             fitted = fit_transform(rows, config)
@@ -82,8 +86,8 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
     except BaseException:
         _discard(folder)
         raise
-    warnings = (*rows.warnings, *fitted.warnings)
-    return Prepared(config, folder, rows, fitted.transform, made, warnings, stages.seconds)
+    warnings = (*rows.warnings, *seen.warnings, *fitted.warnings)
+    return Prepared(config, folder, rows, fitted.transform, made, seen, warnings, stages.seconds)
 
 
 def _run_folder(output: Path) -> Path:
