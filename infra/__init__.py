@@ -7,37 +7,81 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infra.buckets import Artifacts
     from infra.dashboard import Dashboard
     from infra.endpoint import Endpoint
     from infra.errors import InfraError, SpecError
     from infra.model import Model
-    from infra.spec import Alarm, AllAtOnce, Canary, Capture, Scaling, Variant
+    from infra.platform import Budget, Registry, Repository
+    from infra.spec import (
+        Alarm,
+        AllAtOnce,
+        Async,
+        Canary,
+        Capture,
+        Composite,
+        Container,
+        Linear,
+        Network,
+        Rolling,
+        Scaling,
+        Schedule,
+        Serverless,
+        Variant,
+    )
+    from infra.topic import Topic
 
 _HOMES = {
     "Alarm": "spec",
     "AllAtOnce": "spec",
+    "Artifacts": "buckets",
+    "Async": "spec",
+    "Budget": "platform",
     "Canary": "spec",
     "Capture": "spec",
+    "Composite": "spec",
+    "Container": "spec",
     "Dashboard": "dashboard",
     "Endpoint": "endpoint",
     "InfraError": "errors",
+    "Linear": "spec",
     "Model": "model",
+    "Network": "spec",
+    "Registry": "platform",
+    "Repository": "platform",
+    "Rolling": "spec",
     "Scaling": "spec",
+    "Schedule": "spec",
+    "Serverless": "spec",
     "SpecError": "errors",
+    "Topic": "topic",
     "Variant": "spec",
 }
 
 __all__ = [
     "Alarm",
     "AllAtOnce",
+    "Artifacts",
+    "Async",
+    "Budget",
     "Canary",
     "Capture",
+    "Composite",
+    "Container",
     "Dashboard",
     "Endpoint",
     "InfraError",
+    "Linear",
     "Model",
+    "Network",
+    "Registry",
+    "Repository",
+    "Rolling",
     "Scaling",
+    "Schedule",
+    "Serverless",
     "SpecError",
+    "Topic",
     "Variant",
 ]
 

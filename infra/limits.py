@@ -82,15 +82,34 @@ class Text:
     def problem(self, value: str) -> str | None:
         """Why the text is refused, or None."""
         known = shape(self.api)
+        if not isinstance(value, str):
+            return f"must be text, got {value!r}"
         longest = Bound(known["max"] - self.suffix, f"SageMaker API, {self.api}")
         if self.suffix:
             longest = longest._replace(source=f"{longest.source}, less the {self.suffix} that Pulumi's own naming adds")
         longest = min(filter(None, [longest, self.at_most]))
         if len(value) > longest.value:
             return f"must have at most {longest.value:g} characters, got {len(value)} in {value!r} ({longest.source})"
-        if not re.fullmatch(known["pattern"], value):
+        if not re.fullmatch(_python(known["pattern"]), value):
             return f"must match {known['pattern']}, got {value!r} (SageMaker API, {self.api})"
         return None
+
+
+def _python(pattern: str) -> str:
+    """A pattern with Java's classes of characters, which AWS's models use, in Python's syntax.
+
+    Python's class of letters has the underscore as well; every pattern that uses these classes lists it anyway.
+    """
+    for java, python in (
+        (r"\p{L}", r"\w"),
+        (r"\p{N}", r"\d"),
+        (r"\p{Z}", r"\s"),
+        (r"\p{M}", ""),
+        (r"\p{S}", r"\W"),
+        (r"\p{P}", r"\W"),
+    ):
+        pattern = pattern.replace(java, python)
+    return pattern
 
 
 @dataclass(frozen=True)
@@ -142,9 +161,17 @@ BUCKET_SOURCE = "S3, bucket naming rules: at most 63 characters, of which '-capt
 # Models
 IMAGE = Text("ContainerImage")
 ARTIFACT = Text("Url")
+CONTAINERS = Number("ContainerDefinitionList", at_least=Bound(2, "SageMaker: one container is no pipeline"))
+CONTAINER_NAME = Text("ContainerHostname")
+PACKAGE = re.compile(r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:model-package/[A-Za-z0-9-]{1,63}/[0-9]{1,9}")
+ENVIRONMENT_BYTES = Bound(32 * 1024, "SageMaker API, ContainerDefinition: all names and values together")
 ENVIRONMENT_NAME = Text("EnvironmentKey")
 ENVIRONMENT_VALUE = Text("EnvironmentValue")
 ROLE_ARN = Text("RoleArn")
+
+# Registries
+GROUP_NAME = Text("EntityName")
+DESCRIPTION = Text("EntityDescription")
 
 # Variants
 VARIANTS = Number("ProductionVariantList")
@@ -157,14 +184,57 @@ DOWNLOAD_S = Number("ProductionVariantModelDataDownloadTimeoutInSeconds")
 # Marketplace and Inf1 models are excluded: SageMaker falls back to all-at-once without baking, and says nothing.
 NO_GUARDRAILS = ("ml.inf1.",)
 
+# Hosting without instances of one's own, and by queue
+SERVERLESS_MB = Number("ServerlessMemorySizeInMB")
+SERVERLESS_STEP_MB = Bound(1024, "SageMaker API, ServerlessMemorySizeInMB")
+SERVERLESS_CONCURRENCY = Number("ServerlessMaxConcurrency")
+PROVISIONED_CONCURRENCY = Number("ServerlessProvisionedConcurrency")
+SERVERLESS = "SageMaker, serverless endpoints"
+ASYNC_CONCURRENCY = Number("MaxConcurrentInvocationsPerInstance")
+SHADOW = "SageMaker, shadow variants"
+
+# Networks
+SUBNETS = Number("Subnets")
+SUBNET = Text("SubnetId")
+GROUPS = Number("VpcSecurityGroupIds")
+GROUP = Text("SecurityGroupId")
+
+# Keys and topics
+KMS_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/[A-Za-z0-9/_-]+")
+TOPIC_ARN = Text("SnsTopicArn")
+ALARM_ACTIONS = Number(at_most=Bound(5, "CloudWatch, actions of one state of an alarm"))
+
+# Tags: SageMaker takes 50, and the provider's default tags and the components' own are among them.
+TAGS = Number(at_most=Bound(40, "SageMaker API, TagList has at most 50, and some are the toolkit's own"))
+TAG_KEY = Text("TagKey")
+TAG_VALUE = Text("TagValue")
+
 # Scaling
-CAPACITY = Number(at_least=Bound(1, "SageMaker: a real-time variant cannot scale to zero"))
-INVOCATIONS = Number(at_least=Bound(1, "Application Auto Scaling, TargetValue"))
+CAPACITY = Number(at_least=Bound(0, "Application Auto Scaling, RegisterScalableTarget"))
+NOT_ZERO = Bound(1, "SageMaker: a real-time variant cannot scale to zero")
+TARGET_VALUE = Number(at_least=Bound(1, "Application Auto Scaling, TargetValue"))
+UTILISATION = Number(
+    at_least=Bound(0.1, "SageMaker, provisioned concurrency"), at_most=Bound(1, "SageMaker, provisioned concurrency")
+)
+SAFETY = Number(
+    at_least=Bound(0.01, "SageMaker, load testing for autoscaling"),
+    at_most=Bound(1, "SageMaker, load testing for autoscaling"),
+)
 COOLDOWN_S = Number(at_least=Bound(0, "Application Auto Scaling, Cooldown"))
+# The name of a scheduled action: at most 256 characters and no colon, pipe or slash.
+SCHEDULE_NAME = re.compile(r"[^:|/\s]{1,200}")
+SCHEDULE_SOURCE = "Application Auto Scaling, PutScheduledAction"
 
 # Deployment
 CANARY_PERCENT = Number("CapacitySizeValue", at_most=Bound(50, GUARDRAILS))
-CANARY_INSTANCES = Bound(2, f"{GUARDRAILS}: a canary is at most half of a variant's instances")
+LINEAR_PERCENT = Number(
+    "CapacitySizeValue", at_least=Bound(10, f"{GUARDRAILS}, linear"), at_most=Bound(50, f"{GUARDRAILS}, linear")
+)
+ROLLING_PERCENT = Number(
+    "CapacitySizeValue", at_least=Bound(5, f"{GUARDRAILS}, rolling"), at_most=Bound(50, f"{GUARDRAILS}, rolling")
+)
+STEP_INSTANCES = Number("CapacitySizeValue")
+CANARY_INSTANCES = Bound(2, f"{GUARDRAILS}: a step is at most half of a variant's instances")
 WAIT_MINUTES = Number(
     at_least=Bound(0, "SageMaker API, WaitIntervalInSeconds"), at_most=Bound(60, "SageMaker API, WaitIntervalInSeconds")
 )
@@ -187,49 +257,3 @@ CONTENT_TYPE = Text("CsvContentType")
 # Alarms: 1-minute periods, and no window above one day
 ALARM_MINUTES = Number(at_least=Bound(1, CLOUDWATCH), at_most=Bound(1440, CLOUDWATCH))
 STATISTIC = re.compile(r"SampleCount|Average|Sum|Minimum|Maximum|p(100|\d{1,2}(\.\d{1,2})?)")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What CloudWatch holds under a name that AWS publishes for an endpoint's variant.
-
-    Attributes:
-        namespace: the namespace that it is published in.
-        unit: the unit of its values, for people.
-        highest: no value is above this, whatever the statistic of single values (Average, percentiles, Maximum).
-        statistics: the statistics that mean something; empty: all.
-        per_core: values add up over the cores of the instance, so `highest` is that of one core.
-    """
-
-    namespace: str
-    unit: str
-    highest: float | None = None
-    statistics: tuple[str, ...] = ()
-    per_core: bool = False
-
-
-INVOCATION_METRICS = "AWS/SageMaker"
-INSTANCE_METRICS = "/aws/sagemaker/Endpoints"
-METRICS_SOURCE = "SageMaker, CloudWatch metrics"
-# InvokeEndpoint gives a model 60 s: a higher latency is never measured.
-METRICS = {
-    "ModelLatency": Metric(INVOCATION_METRICS, "microseconds", highest=60_000_000),
-    "OverheadLatency": Metric(INVOCATION_METRICS, "microseconds"),
-    "Invocations": Metric(INVOCATION_METRICS, "requests", statistics=("Sum",)),
-    "InvocationsPerInstance": Metric(INVOCATION_METRICS, "requests", statistics=("Sum",)),
-    "Invocation4XXErrors": Metric(INVOCATION_METRICS, "per request", highest=1),
-    "Invocation5XXErrors": Metric(INVOCATION_METRICS, "per request", highest=1),
-    "CPUUtilization": Metric(INSTANCE_METRICS, "percent of one core", highest=100, per_core=True),
-    "MemoryUtilization": Metric(INSTANCE_METRICS, "percent", highest=100),
-    "DiskUtilization": Metric(INSTANCE_METRICS, "percent", highest=100),
-}
-
-# EC2: an xlarge has 4 vCPUs and an Nxlarge N times as many, with these exceptions.
-_CORES = {"medium": 2, "large": 2, "xlarge": 4}
-_ODD_CORES = {"ml.c4.8xlarge": 36}
-
-
-def cores(instance_type: str) -> int:
-    """The vCPUs of an instance type, such as 4 for ml.c6i.xlarge."""
-    size = instance_type.rpartition(".")[2]
-    return _ODD_CORES.get(instance_type) or _CORES.get(size) or 4 * int(size.removesuffix("xlarge"))

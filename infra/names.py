@@ -1,10 +1,12 @@
 """Names that several parts must agree on, and what a name says: pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
+from infra import limits
 from infra.errors import SpecError
 
 PROJECT_TAG = "sagestage:project"
@@ -27,9 +29,15 @@ class Artifact:
     sha256: str
 
 
-def physical_endpoint(project: str, stack: str, name: str) -> str:
-    """The endpoint's name in SageMaker: known before it exists, so that alarms can name it."""
+def physical(project: str, stack: str, name: str) -> str:
+    """A physical name that is known before anything exists: of endpoints, so that alarms can name them, and others."""
     return f"{project}-{stack}-{name}"
+
+
+def physical_name_problems(name: str, pattern: re.Pattern[str], source: str) -> Iterator[str]:
+    """What is wrong with a physical name, as text for a SpecError."""
+    if not pattern.fullmatch(name):
+        yield f"the physical name must match {pattern.pattern}, got {name!r} ({source})"
 
 
 def tags(project: str, stack: str, endpoint: str | None = None) -> dict[str, str]:
@@ -50,6 +58,26 @@ def artifact_problems(uri: str) -> Iterator[str]:
             f" s3://<bucket>/models/<name>/<64 hex digits>/model.tar.gz, got {uri!r}:"
             " a key that may change its content would deploy nothing when it does"
         )
+
+
+def prefix_problems(uri: str) -> Iterator[str]:
+    """What is wrong with the place of many archives, as text for a SpecError."""
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/") or not uri.endswith("/"):
+        yield f"artifact of a multi-model container must be s3://<bucket>/<prefix>/, got {uri!r}"
+
+
+def tag_problems(tags: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with tags, as text for a SpecError."""
+    if (problem := limits.TAGS.problem(len(tags))) is not None:
+        yield f"tags: their number {problem}"
+    for key, value in tags.items():
+        if (problem := limits.TAG_KEY.problem(key)) is not None:
+            yield f"tags: a key {problem}"
+        elif key.lower().startswith(("aws:", "sagestage:")):
+            yield f"tags: a key may not begin with aws: or sagestage:, got {key!r}"
+        if isinstance(value, str) and (problem := limits.TAG_VALUE.problem(value)) is not None:
+            yield f"tags: {key} {problem}"
 
 
 def artifact(uri: str) -> Artifact:

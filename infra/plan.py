@@ -1,43 +1,91 @@
-"""Specs as plain resource arguments: snake_case keywords for pulumi_aws's classes, with nothing done.
+"""Models, configurations and endpoints as plain resource arguments: snake_case keywords for pulumi_aws's classes.
 
-Outputs of other resources are passed on untouched. Units are converted here, once.
+Pure: nothing is done here, and outputs of other resources are passed on untouched. Units are converted once, here.
+Alarms, scaling and buckets have modules of their own.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from infra import limits
-from infra.alarm_spec import Alarm
+from infra.deploy_spec import AllAtOnce, Canary, Deployment, Linear, Rolling, maximum_minutes
 from infra.endpoint_spec import EndpointSpec
 from infra.names import DIGEST_TAG, DIGEST_VARIABLE
-from infra.spec import AllAtOnce, Canary, Capture, ModelSpec, Scaling, Variant
+from infra.spec import Async, Capture, Container, ModelSpec, Variant
 
 Args = dict[str, Any]
 
 CAPTURE_PREFIX = "capture"
-# What a fleet may take to start, beyond the waits, before SageMaker gives up on a deployment.
-STARTING_MINUTES = 30
+OUTPUT_PREFIX, FAILURE_PREFIX, INPUT_PREFIX = "output", "failure", "input"
+NEW_MODEL_ON = ("vpcConfig", "inferenceExecutionConfig")
+"""What the AWS provider plans as an update of a model in place, and SageMaker has no call for."""
 
 
-def model(spec: ModelSpec, *, digest: Any, role_arn: Any, tags: Mapping[str, str]) -> Args:
-    """aws.sagemaker.Model: the digest goes in as a tag and a variable, so that new content is a new model."""
+def model(spec: ModelSpec, *, digests: Mapping[str, Any], role_arn: Any, tags: Mapping[str, Any]) -> Args:
+    """aws.sagemaker.Model: digests go in as tags and variables, so that new content is a new model.
+
+    Args:
+        spec: what was declared.
+        digests: container's name ("" for the only one) to the digest of its artifact; empty where none is known.
+        role_arn: the role that SageMaker assumes.
+        tags: the stack's tags.
+    """
+    args: Args = {"execution_role_arn": role_arn}
+    if spec.containers:
+        args["containers"] = [
+            {"container_hostname": one.name, **_container(one, digests.get(one.name))} for one in spec.containers
+        ]
+        args["inference_execution_config"] = {"mode": spec.execution or "Serial"}
+    elif spec.package is not None:
+        args["primary_container"] = {"model_package_name": spec.package, **_environment(spec.environment)}
+    else:
+        args["primary_container"] = _container(spec, digests.get(""))
+        if spec.multi_model:
+            args["primary_container"]["mode"] = "MultiModel"
+    if spec.network is not None:
+        if spec.network.subnets:
+            args["vpc_config"] = {
+                "subnets": list(spec.network.subnets),
+                "security_group_ids": list(spec.network.security_groups),
+            }
+        args["enable_network_isolation"] = spec.network.isolated
+    marks = {f"{DIGEST_TAG}{f'-{name}' if name else ''}": digest for name, digest in digests.items()}
+    args["tags"] = {**(spec.tags or {}), **tags, **marks}
+    return args
+
+
+def _container(spec: ModelSpec | Container, digest: Any) -> Args:
+    known = {} if digest is None else {DIGEST_VARIABLE: digest}
     return {
-        "execution_role_arn": role_arn,
-        "primary_container": {
-            "image": spec.image,
-            "model_data_url": spec.artifact,
-            "environment": {**spec.environment, DIGEST_VARIABLE: digest},
-        },
-        "tags": {**tags, DIGEST_TAG: digest},
+        "image": spec.image,
+        "model_data_url": spec.artifact,
+        **_environment({**spec.environment, **known}),
     }
 
 
-def endpoint_config(spec: EndpointSpec, *, capture_uri: Any, tags: Mapping[str, str]) -> Args:
-    """aws.sagemaker.EndpointConfiguration, without a name: it is immutable, so that a name would stand in its way."""
-    args: Args = {"production_variants": [_variant(variant) for variant in spec.variants], "tags": dict(tags)}
+def _environment(environment: Mapping[str, Any]) -> Args:
+    return {"environment": dict(environment)} if environment else {}
+
+
+def endpoint_config(
+    spec: EndpointSpec, *, capture_uri: Any = None, async_uri: Any = None, tags: Mapping[str, Any]
+) -> Args:
+    """aws.sagemaker.EndpointConfiguration, without a name: it is immutable, so that a name would stand in its way.
+
+    Core dumps stay off: they hold customers' requests, and nothing here asks for them.
+    """
+    args: Args = {
+        "production_variants": [_variant(variant) for variant in spec.variants],
+        "tags": {**(spec.tags or {}), **tags},
+    }
+    if spec.shadow is not None:
+        args["shadow_production_variants"] = [_variant(spec.shadow)]
+    if spec.kms_key is not None:
+        args["kms_key_arn"] = spec.kms_key
     if spec.capture is not None:
         args["data_capture_config"] = _capture(spec.capture, capture_uri)
+    if spec.asynchronous is not None:
+        args["async_inference_config"] = _async(spec.asynchronous, async_uri)
     return args
 
 
@@ -45,10 +93,17 @@ def _variant(variant: Variant) -> Args:
     args: Args = {
         "variant_name": variant.name,
         "model_name": variant.model.model_name,
-        "instance_type": variant.instance,
-        "initial_instance_count": variant.count,
         "initial_variant_weight": variant.weight,
     }
+    if variant.serverless is not None:
+        args["serverless_config"] = {
+            "memory_size_in_mb": variant.serverless.memory_mb,
+            "max_concurrency": variant.serverless.concurrency,
+        }
+        if variant.serverless.provisioned is not None:
+            args["serverless_config"]["provisioned_concurrency"] = variant.serverless.provisioned
+        return args
+    args |= {"instance_type": variant.instance, "initial_instance_count": variant.count}
     if variant.startup_timeout_s is not None:
         args["container_startup_health_check_timeout_in_seconds"] = variant.startup_timeout_s
     if variant.download_timeout_s is not None:
@@ -73,159 +128,85 @@ def _capture(capture: Capture, uri: Any) -> Args:
     return args
 
 
-def endpoint(spec: EndpointSpec, *, config_name: Any, alarm_names: Sequence[Any], tags: Mapping[str, str]) -> Args:
-    """aws.sagemaker.Endpoint. The rollback block is always there: adding it later replaces a live endpoint."""
-    return {
-        "name": spec.physical_name,
-        "endpoint_config_name": config_name,
-        "deployment_config": {
-            "blue_green_update_policy": _blue_green(spec.deploy),
-            "auto_rollback_configuration": {"alarms": [{"alarm_name": name} for name in alarm_names]},
-        },
-        "tags": dict(tags),
-    }
-
-
-def _blue_green(deploy: Canary | AllAtOnce) -> Args:
-    """With all traffic moved at once there is nothing to wait for between steps: the old fleet's stay is the bake."""
-    match deploy:
-        case Canary():
-            routing: Args = {
-                "type": "CANARY",
-                "wait_interval_in_seconds": deploy.bake_minutes * 60,
-                "canary_size": {"type": "CAPACITY_PERCENT", "value": deploy.percent},
-            }
-            wait, stay = deploy.bake_minutes, deploy.keep_old_minutes
-        case AllAtOnce():
-            routing = {"type": "ALL_AT_ONCE", "wait_interval_in_seconds": 0}
-            wait, stay = 0, deploy.bake_minutes
-    longest = wait + stay + STARTING_MINUTES if deploy.maximum_minutes is None else deploy.maximum_minutes
-    return {
-        "traffic_routing_configuration": routing,
-        "termination_wait_in_seconds": stay * 60,
-        "maximum_execution_timeout_in_seconds": longest * 60,
-    }
-
-
-class Watch(NamedTuple):
-    """One alarm on one variant, with the part of its name that both make up."""
-
-    name: str
-    alarm: Alarm
-    variant: Variant
-
-
-def watches(spec: EndpointSpec) -> Iterator[Watch]:
-    """Every alarm of the endpoint, one for each variant that it watches."""
-    for alarm in spec.watched:
-        for variant in spec.variants:
-            if alarm.variant in {None, variant.name}:
-                yield Watch(f"{variant.name}-{alarm.name}", alarm, variant)
-
-
-def alarm_name(spec: EndpointSpec, watch: Watch) -> str:
-    """The alarm's name in CloudWatch: known before anything exists."""
-    return f"{spec.physical_name}-{watch.name}"
-
-
-def alarm(spec: EndpointSpec, watch: Watch, *, config_name: Any, tags: Mapping[str, str]) -> Args:
-    """aws.cloudwatch.MetricAlarm. One that rolls back watches the fleet of the configuration being deployed alone.
-
-    Both fleets pooled would hide a bad canary: at 10 % of the traffic, its errors count a tenth.
-    """
-    rule = watch.alarm
-    dimensions = {"EndpointName": spec.physical_name, "VariantName": watch.variant.name}
-    if rule.rolls_back:
-        dimensions["EndpointConfigName"] = config_name
-    known = limits.METRICS.get(rule.metric)
-    scale = limits.cores(watch.variant.instance) if known is not None and known.per_core else 1
-    bound = (rule.above if rule.above is not None else rule.below or 0.0) * scale
-    above = rule.above is not None
-    args: Args = {
-        "name": alarm_name(spec, watch),
-        "alarm_description": _description(rule, watch.variant, bound),
-        "namespace": rule.namespace,
-        "metric_name": rule.metric,
-        "dimensions": dimensions,
-        "comparison_operator": "GreaterThanThreshold" if above else "LessThanThreshold",
-        "threshold": bound,
-        "period": 60,
-        "evaluation_periods": rule.minutes,
-        "datapoints_to_alarm": rule.minutes,
-        "treat_missing_data": rule.missing,
-        "tags": dict(tags),
-    }
-    args["extended_statistic" if rule.statistic.startswith("p") else "statistic"] = rule.statistic
+def _async(queue: Async, uri: Any) -> Args:
+    output: Args = {"s3_output_path": uri(OUTPUT_PREFIX), "s3_failure_path": uri(FAILURE_PREFIX)}
+    if queue.kms_key is not None:
+        output["kms_key_id"] = queue.kms_key
+    topics = {"success": arn_of(queue.success_topic), "error": arn_of(queue.error_topic)}
+    notify: Args = {f"{name}_topic": arn for name, arn in topics.items() if arn is not None}
+    if queue.include_response:
+        notify["include_inference_response_ins"] = [
+            f"{name.upper()}_NOTIFICATION_TOPIC" for name in queue.include_response
+        ]
+    if notify:
+        output["notification_config"] = notify
+    args: Args = {"output_config": output}
+    if queue.concurrency is not None:
+        args["client_config"] = {"max_concurrent_invocations_per_instance": queue.concurrency}
     return args
 
 
-def _description(rule: Alarm, variant: Variant, bound: float) -> str:
-    side = f"{'above' if rule.above is not None else 'below'} {bound:.15g} for {rule.minutes} min"
-    effect = "; rolls a deployment back" if rule.rolls_back else ""
-    written = f" ({rule.written})" if rule.written else ""
-    return f"{rule.statistic} of {rule.metric} of {variant.name} {side}{written}{effect}"
+def arn_of(topic: Any) -> Any:
+    """The ARN of a topic that is given as a component or as its ARN."""
+    return getattr(topic, "topic_arn", topic)
 
 
-def scaling_target(endpoint_name: str, variant: str, scaling: Scaling, tags: Mapping[str, str]) -> Args:
-    """aws.appautoscaling.Target of a variant."""
+def endpoint(spec: EndpointSpec, *, config_name: Any, alarm_names: Sequence[Any], tags: Mapping[str, Any]) -> Args:
+    """aws.sagemaker.Endpoint. The rollback block is always there: adding it later replaces a live endpoint.
+
+    A serverless endpoint has neither: SageMaker knows no guardrails there.
+    """
+    args: Args = {
+        "name": spec.physical_name,
+        "endpoint_config_name": config_name,
+        "tags": {**(spec.tags or {}), **tags},
+    }
+    if spec.policy is not None:
+        args["deployment_config"] = {
+            **deployment(spec.policy),
+            "auto_rollback_configuration": {"alarms": [{"alarm_name": name} for name in alarm_names]},
+        }
+    return args
+
+
+def deployment(deploy: Deployment) -> Args:
+    """How an update reaches the traffic, in the API's words.
+
+    With all traffic moved at once there is nothing to wait for between steps: the old fleet's stay is the bake.
+    """
+    longest = {"maximum_execution_timeout_in_seconds": maximum_minutes(deploy) * 60}
+    if isinstance(deploy, Rolling):
+        policy = {
+            "maximum_batch_size": _size(deploy),
+            "wait_interval_in_seconds": deploy.bake_minutes * 60,
+            **longest,
+        }
+        if deploy.rollback_percent is not None:
+            policy["rollback_maximum_batch_size"] = {"type": "CAPACITY_PERCENT", "value": deploy.rollback_percent}
+        return {"rolling_update_policy": policy}
+    match deploy:
+        case Canary():
+            routing = {"type": "CANARY", "canary_size": _size(deploy)}
+            wait, stay = deploy.bake_minutes, deploy.keep_old_minutes
+        case Linear():
+            routing = {"type": "LINEAR", "linear_step_size": _size(deploy)}
+            wait, stay = deploy.bake_minutes, deploy.keep_old_minutes
+        case AllAtOnce():
+            routing = {"type": "ALL_AT_ONCE"}
+            wait, stay = 0, deploy.bake_minutes
     return {
-        "service_namespace": "sagemaker",
-        "scalable_dimension": "sagemaker:variant:DesiredInstanceCount",
-        "resource_id": f"endpoint/{endpoint_name}/variant/{variant}",
-        "min_capacity": scaling.minimum,
-        "max_capacity": scaling.maximum,
-        "tags": dict(tags),
+        "blue_green_update_policy": {
+            "traffic_routing_configuration": {**routing, "wait_interval_in_seconds": wait * 60},
+            "termination_wait_in_seconds": stay * 60,
+            **longest,
+        }
     }
 
 
-def scaling_policy(scaling: Scaling) -> Args:
-    """aws.appautoscaling.Policy, without the identity that it takes from its target."""
-    return {
-        "policy_type": "TargetTrackingScaling",
-        "target_tracking_scaling_policy_configuration": {
-            "target_value": scaling.invocations_per_minute,
-            "predefined_metric_specification": {
-                "predefined_metric_type": "SageMakerVariantInvocationsPerInstance",
-            },
-            "scale_in_cooldown": scaling.scale_in_cooldown_s,
-            "scale_out_cooldown": scaling.scale_out_cooldown_s,
-        },
-    }
-
-
-def bucket_encryption(capture: Capture) -> Args:
-    """aws.s3.BucketServerSideEncryptionConfiguration: never optional; the key is S3's own unless one is given."""
-    if capture.kms_key is None:
-        default: Args = {"sse_algorithm": "AES256"}
-    else:
-        default = {"sse_algorithm": "aws:kms", "kms_master_key_id": capture.kms_key}
-    rule: Args = {"apply_server_side_encryption_by_default": default}
-    if capture.kms_key is not None:
-        rule["bucket_key_enabled"] = True  # one call to KMS for many records
-    return {"rules": [rule]}
-
-
-def bucket_lifecycle(capture: Capture) -> Args:
-    """aws.s3.BucketLifecycleConfiguration: records go after their days, broken uploads after one."""
-    return {
-        "rules": [
-            {
-                "id": "expire-captured-records",
-                "status": "Enabled",
-                "filter": {"prefix": f"{CAPTURE_PREFIX}/"},
-                "expiration": {"days": capture.keep_days},
-                "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
-            },
-        ],
-    }
-
-
-BLOCKED = {
-    "block_public_acls": True,
-    "block_public_policy": True,
-    "ignore_public_acls": True,
-    "restrict_public_buckets": True,
-}
+def _size(deploy: Canary | Linear | Rolling) -> Args:
+    if deploy.instances is not None:
+        return {"type": "INSTANCE_COUNT", "value": deploy.instances}
+    return {"type": "CAPACITY_PERCENT", "value": deploy.percent}
 
 
 def document(statements: Sequence[Args]) -> str:

@@ -1,10 +1,11 @@
 """IAM policies derived from what a stack uses: pure. `*` stands only where AWS allows nothing narrower."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.names import Artifact
-from infra.plan import document
+from infra import names
+from infra.plan import CAPTURE_PREFIX, FAILURE_PREFIX, INPUT_PREFIX, OUTPUT_PREFIX, document
 
 Statement = dict[str, Any]
 
@@ -36,70 +37,206 @@ def trust(home: Home) -> str:
     )
 
 
-def model(home: Home, artifact: Artifact, image: str) -> str:
-    """What running a model needs: its artifact, its image, its logs and its metrics.
+@dataclass(frozen=True)
+class Contents:
+    """What one container of a model is made of. Plain texts: outputs of other resources are known by now.
 
-    The artifact's other versions stay readable: while a deployment bakes, and after a rollback, the previous one runs.
+    Attributes:
+        image: the image, where one is named.
+        artifact: the S3 address of an archive, or of the prefix that many archives lie under.
+        many: whether it is a prefix.
     """
-    bucket = f"arn:{home.partition}:s3:::{artifact.bucket}"
-    versions = artifact.key.replace(artifact.sha256, "*")
-    return document(
-        [
-            _allow("ReadArtifact", ["s3:GetObject"], f"{bucket}/{versions}"),
-            _allow("FindArtifact", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": versions}}),
-            *_pull(home, image),
-            _allow(
-                "WriteLogs",
-                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                home.arn("logs", "log-group:/aws/sagemaker/Endpoints/*"),
-            ),
-            # PutMetricData knows no resources: the condition is what narrows it.
-            _allow(
-                "WriteMetrics",
-                ["cloudwatch:PutMetricData"],
-                "*",
-                {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}},
-            ),
-        ]
-    )
+
+    image: str | None
+    artifact: str | None
+    many: bool = False
 
 
-def _pull(home: Home, image: str) -> list[Statement]:
-    """Pulling from ECR, for images that live there."""
-    host, _, path = image.partition("/")
-    parts = host.split(".")
-    if not path or parts[1:3] != ["dkr", "ecr"]:
-        return []
-    repository = path.partition("@")[0].partition(":")[0]
-    arn = f"arn:{home.partition}:ecr:{parts[3]}:{parts[0]}:repository/{repository}"
+def model(home: Home, containers: Sequence[Contents], *, network: bool = False, package: str | None = None) -> str:
+    """What running a model needs: its artifacts, its images, its logs and metrics, its place in a VPC.
+
+    An artifact's other versions stay readable: while a deployment bakes, and after a rollback, the previous one runs.
+    """
+    statements = [
+        *_read(home, containers),
+        *_pull(home, [one.image for one in containers if one.image]),
+        _allow(
+            "WriteLogs",
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            home.arn("logs", "log-group:/aws/sagemaker/Endpoints/*"),
+        ),
+        # PutMetricData knows no resources: the condition is what narrows it.
+        _allow(
+            "WriteMetrics",
+            ["cloudwatch:PutMetricData"],
+            "*",
+            {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}},
+        ),
+        *(_vpc(home) if network else []),
+    ]
+    if package is not None:
+        statements.append(_allow("ReadPackage", ["sagemaker:DescribeModelPackage"], package))
+    return document(statements)
+
+
+def _read(home: Home, containers: Iterable[Contents]) -> Iterator[Statement]:
+    found = [_place(one) for one in containers if one.artifact is not None]
+    if not found:
+        return
+    buckets = sorted({bucket for bucket, _ in found})
+    keys = sorted({f"arn:{home.partition}:s3:::{bucket}/{key}" for bucket, key in found})
+    yield _allow("ReadArtifact", ["s3:GetObject"], keys[0] if len(keys) == 1 else keys)
+    for number, bucket in enumerate(buckets):
+        within = sorted({key for owner, key in found if owner == bucket})
+        yield _allow(
+            f"FindArtifact{number or ''}",
+            ["s3:ListBucket"],
+            f"arn:{home.partition}:s3:::{bucket}",
+            {"StringLike": {"s3:prefix": within[0] if len(within) == 1 else within}},
+        )
+
+
+def _place(one: Contents) -> tuple[str, str]:
+    """Bucket and key of what a container reads; `*` stands for the version, or for the archives of a prefix."""
+    if one.many:
+        bucket, _, prefix = (one.artifact or "").removeprefix("s3://").partition("/")
+        return bucket, f"{prefix}*"
+    found = names.artifact(one.artifact or "")
+    return found.bucket, found.key.replace(found.sha256, "*")
+
+
+def _vpc(home: Home) -> list[Statement]:
+    """Network interfaces in the model's subnets. EC2's describing calls know no resources.
+
+    Source: SageMaker, roles, CreateModel with a VPC.
+    """
+    places = ("network-interface", "subnet", "security-group")
     return [
         _allow(
-            "PullImage", ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], arn
+            "MakeInterfaces",
+            [
+                "ec2:CreateNetworkInterface",
+                "ec2:CreateNetworkInterfacePermission",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteNetworkInterfacePermission",
+            ],
+            [home.arn("ec2", f"{place}/*") for place in places],
         ),
+        _allow(
+            "SeeNetwork",
+            [
+                "ec2:DescribeDhcpOptions",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcs",
+            ],
+            "*",
+        ),
+    ]
+
+
+def _pull(home: Home, images: Iterable[str]) -> list[Statement]:
+    """Pulling from ECR, for images that live there."""
+    arns = sorted({arn for image in images if (arn := _repository(home, image)) is not None})
+    if not arns:
+        return []
+    actions = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    return [
+        _allow("PullImage", actions, arns[0] if len(arns) == 1 else arns),
         _allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], "*"),  # this call knows no resources
     ]
 
 
-def endpoint(home: Home, *, endpoint_name: str, capture: str | None, kms_key: str | None) -> str:
-    """What an endpoint adds to the roles of its models: describing its own alarms, and writing what it captures.
+def _repository(home: Home, image: str) -> str | None:
+    host, _, path = image.partition("/")
+    parts = host.split(".")
+    if not path or parts[1:3] != ["dkr", "ecr"]:
+        return None
+    name = path.partition("@")[0].partition(":")[0]
+    return f"arn:{home.partition}:ecr:{parts[3]}:{parts[0]}:repository/{name}"
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What an endpoint makes its models' roles do. Plain texts, all known by now.
+
+    Attributes:
+        endpoint_name: the physical name, which all its alarms begin with.
+        capture: bucket of captured records; None: nothing is captured.
+        queue: bucket of an asynchronous endpoint's requests and answers; None: it has none.
+        keys: ARNs of KMS keys that records, answers and buckets are encrypted with.
+        volume_key: ARN of the KMS key of the instances' volumes.
+        topics: ARNs of topics that hear of asynchronous answers.
+        guarded: whether deployments watch alarms.
+    """
+
+    endpoint_name: str
+    capture: str | None = None
+    queue: str | None = None
+    keys: tuple[str, ...] = ()
+    volume_key: str | None = None
+    topics: tuple[str, ...] = ()
+    guarded: bool = True
+
+
+def endpoint(home: Home, uses: Uses) -> str:
+    """What an endpoint adds to the roles of its models, and nothing more."""
+    s3 = f"arn:{home.partition}:s3:::"
+    statements: list[Statement] = []
+    if uses.guarded:
+        alarms = home.arn("cloudwatch", f"alarm:{uses.endpoint_name}-*")
+        statements.append(_allow("WatchRollbackAlarms", ["cloudwatch:DescribeAlarms"], alarms))
+    if uses.capture is not None:
+        target = f"{s3}{uses.capture}/{CAPTURE_PREFIX}/{uses.endpoint_name}/*"
+        statements.append(_allow("WriteCapturedRecords", ["s3:PutObject"], target))
+    if uses.queue is not None:
+        statements += [
+            _allow("ReadRequests", ["s3:GetObject"], f"{s3}{uses.queue}/{INPUT_PREFIX}/*"),
+            _allow(
+                "WriteAnswers",
+                ["s3:PutObject"],
+                [f"{s3}{uses.queue}/{prefix}/*" for prefix in (OUTPUT_PREFIX, FAILURE_PREFIX)],
+            ),
+        ]
+    if uses.keys:
+        statements.append(_allow("UseKeys", ["kms:GenerateDataKey", "kms:Decrypt"], list(uses.keys)))
+    if uses.volume_key is not None:
+        statements += [
+            _allow("SeeVolumeKey", ["kms:DescribeKey"], uses.volume_key),
+            _allow(
+                "EncryptVolumes",
+                ["kms:CreateGrant"],
+                uses.volume_key,
+                {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            ),
+        ]
+    if uses.topics:
+        statements.append(_allow("TellOfAnswers", ["sns:Publish"], list(uses.topics)))
+    return document(statements)
+
+
+def publishers(topic_arn: str, account: str, services: Mapping[str, str]) -> str:
+    """A topic's policy: these AWS services may publish for this account; its own users need no resource policy.
 
     Args:
-        home: where the endpoint lives.
-        endpoint_name: the physical name, which all its alarms begin with.
-        capture: `<bucket>/<prefix>` of captured records; None: nothing is captured.
-        kms_key: ARN of the key that the capture bucket is encrypted with, where one was given.
+        topic_arn: the topic.
+        account: whose alarms and jobs may publish: no other account's, though they are the same service.
+        services: statement's name to service, such as {"Alarms": "cloudwatch.amazonaws.com"}.
     """
-    statements = [
-        _allow(
-            "WatchRollbackAlarms", ["cloudwatch:DescribeAlarms"], home.arn("cloudwatch", f"alarm:{endpoint_name}-*")
-        ),
-    ]
-    if capture is not None:
-        target = f"arn:{home.partition}:s3:::{capture}/{endpoint_name}/*"
-        statements.append(_allow("WriteCapturedRecords", ["s3:PutObject"], target))
-    if kms_key is not None:
-        statements.append(_allow("EncryptCapturedRecords", ["kms:GenerateDataKey", "kms:Decrypt"], kms_key))
-    return document(statements)
+    return document(
+        [
+            {
+                "Sid": sid,
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": "sns:Publish",
+                "Resource": topic_arn,
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            }
+            for sid, service in services.items()
+        ]
+    )
 
 
 def tls_only(bucket_arn: str) -> str:
@@ -118,6 +255,6 @@ def tls_only(bucket_arn: str) -> str:
     )
 
 
-def _allow(sid: str, actions: list[str], resource: str, condition: Statement | None = None) -> Statement:
+def _allow(sid: str, actions: list[str], resource: str | list[str], condition: Statement | None = None) -> Statement:
     statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
     return statement if condition is None else {**statement, "Condition": condition}

@@ -1,19 +1,41 @@
 """What a stack declares, as frozen values that validate when they are made.
 
 Every constructor raises SpecError with all that is wrong with the declaration. Nothing here knows Pulumi: values that
-other resources give (`Any` below) are passed on untouched.
+other resources give (`Any` below) are passed on untouched. Deployments, scaling, models and the other kinds of hosting
+have modules of their own; their names stand here as well.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from infra import limits
-from infra.alarm_spec import Alarm
-from infra.names import DIGEST_VARIABLE, artifact_problems
-from infra.values import spec, within
+from infra.alarm_spec import Alarm, Composite
+from infra.deploy_spec import AllAtOnce, Canary, Deployment, Linear, Rolling
+from infra.hosting_spec import Async, Serverless, key_problems
+from infra.model_spec import Container, ModelSpec, Network
+from infra.scaling_spec import Scaling, Schedule
+from infra.values import FROZEN, spec, within
 
-__all__ = ["Alarm", "AllAtOnce", "Canary", "Capture", "ModelLike", "ModelSpec", "Scaling", "Variant"]
+__all__ = [
+    "Alarm",
+    "AllAtOnce",
+    "Async",
+    "Canary",
+    "Capture",
+    "Composite",
+    "Container",
+    "Deployment",
+    "Linear",
+    "ModelLike",
+    "ModelSpec",
+    "Network",
+    "Rolling",
+    "Scaling",
+    "Schedule",
+    "Serverless",
+    "Variant",
+]
 
 
 @runtime_checkable
@@ -25,38 +47,52 @@ class ModelLike(Protocol):
         """The SageMaker model's name, as text or as an output of another resource."""
 
 
-def _ordered(minimum: int, maximum: int) -> Iterator[str]:
-    if minimum > maximum:
-        source = "Application Auto Scaling, RegisterScalableTarget"
-        yield f"minimum must be at most maximum, got {minimum} > {maximum} ({source})"
-
-
-@spec(_ordered)
-class Scaling:
-    """Target tracking on the invocations of one instance in one minute.
-
-    Attributes:
-        minimum: instances, at least 1.
-        maximum: instances.
-        invocations_per_minute: what one instance is to serve; instances are added above it.
-        scale_in_cooldown_s: seconds after a removal before the next; AWS's default is 300.
-        scale_out_cooldown_s: seconds after an addition before the next.
-    """
-
-    minimum: Annotated[int, within(limits.CAPACITY)]
-    maximum: Annotated[int, within(limits.CAPACITY)]
-    invocations_per_minute: Annotated[float, within(limits.INVOCATIONS)]
-    _: KW_ONLY
-    scale_in_cooldown_s: Annotated[int, within(limits.COOLDOWN_S)] = 300
-    scale_out_cooldown_s: Annotated[int, within(limits.COOLDOWN_S)] = 300
-
-
 def _count_within_scaling(instances: int | None, scaling: Scaling | None) -> Iterator[str]:
     if instances is not None and scaling is not None and not scaling.minimum <= instances <= scaling.maximum:
         yield f"instances must lie within the scaling, {scaling.minimum} to {scaling.maximum}, got {instances}"
 
 
-@spec(_count_within_scaling)
+def _one_hosting(instance: str | None, serverless: Serverless | None) -> Iterator[str]:
+    if (instance is None) == (serverless is None):
+        given = "neither" if instance is None else f"both instance={instance!r} and serverless"
+        yield f"it runs on either an instance type or serverless, got {given}"
+
+
+def _serverless_has_no_machines(
+    serverless: Serverless | None,
+    instances: int | None,
+    startup_timeout_s: int | None,
+    download_timeout_s: int | None,
+) -> Iterator[str]:
+    if serverless is None:
+        return
+    given = {"instances": instances, "startup_timeout_s": startup_timeout_s, "download_timeout_s": download_timeout_s}
+    for field, value in given.items():
+        if value is not None:
+            yield f"{field} is of no use to a serverless variant, got {value} ({limits.SERVERLESS})"
+
+
+def _scaling_fits(serverless: Serverless | None, scaling: Scaling | None) -> Iterator[str]:
+    if scaling is None:
+        return
+    if serverless is None:
+        if scaling.target == "provisioned_utilisation":
+            yield "scaling on provisioned_utilisation is for serverless variants: instances have no such metric"
+        return
+    if serverless.provisioned is None:
+        yield f"a serverless variant scales its provisioned concurrency, and has none ({limits.SERVERLESS})"
+        return
+    if scaling.target not in {None, "provisioned_utilisation"}:
+        yield f"a serverless variant scales on provisioned_utilisation, got {scaling.target} ({limits.SERVERLESS})"
+    if scaling.maximum > serverless.concurrency:
+        most = serverless.concurrency
+        yield f"scaling: maximum must be at most the concurrency, {most}, got {scaling.maximum} ({limits.SERVERLESS})"
+    if not scaling.minimum <= serverless.provisioned <= scaling.maximum:
+        bounds = f"{scaling.minimum} to {scaling.maximum}"
+        yield f"provisioned concurrency must lie within the scaling, {bounds}, got {serverless.provisioned}"
+
+
+@spec(_one_hosting, _count_within_scaling, _serverless_has_no_machines, _scaling_fits)
 class Variant:
     """A share of an endpoint's traffic, and the fleet that serves it. Name it by role, never by version.
 
@@ -65,6 +101,7 @@ class Variant:
         model: what the fleet runs.
         weight: share of the traffic relative to the other variants; 0 takes only calls that name the variant.
         instance: an instance type such as ml.c6i.xlarge.
+        serverless: instead of instances.
         instances: how many at first; without it the scaling's minimum, or 1.
         scaling: absent: the number of instances stays as it is.
         startup_timeout_s: seconds the container may take to answer /ping; None: SageMaker's own.
@@ -74,7 +111,8 @@ class Variant:
     name: Annotated[str, within(limits.VARIANT_NAME)]
     model: ModelLike
     _: KW_ONLY
-    instance: Annotated[str, within(limits.INSTANCE_TYPE)]
+    instance: Annotated[str, within(limits.INSTANCE_TYPE)] | None = None
+    serverless: Serverless | None = None
     weight: Annotated[float, within(limits.WEIGHT, limits.WEIGHT_EXACT)] = 1
     instances: Annotated[int, within(limits.INSTANCES)] | None = None
     scaling: Scaling | None = None
@@ -83,13 +121,18 @@ class Variant:
 
     @property
     def count(self) -> int:
-        """How many instances the fleet has at first."""
+        """How many instances the fleet has at first; an asynchronous one that may sleep begins awake."""
         if self.instances is not None:
             return self.instances
-        return 1 if self.scaling is None else self.scaling.minimum
+        return 1 if self.scaling is None else max(1, self.scaling.minimum)
+
+    @property
+    def fewest(self) -> int:
+        """The number of instances that an update may find."""
+        return self.count if self.scaling is None else min(self.count, max(1, self.scaling.minimum))
 
 
-def _content_types(csv_types: tuple[str, ...], json_types: tuple[str, ...]) -> Iterator[str]:
+def _content_types(csv_types: Sequence[str], json_types: Sequence[str]) -> Iterator[str]:
     for field, types in (("csv_types", csv_types), ("json_types", json_types)):
         if (problem := limits.CONTENT_TYPES.problem(len(types))) is not None:
             yield f"{field}: their number {problem}"
@@ -98,7 +141,11 @@ def _content_types(csv_types: tuple[str, ...], json_types: tuple[str, ...]) -> I
                 yield f"{field} {problem}"
 
 
-@spec(_content_types)
+def _capture_key(kms_key: Any) -> Iterator[str]:
+    yield from key_problems("kms_key", kms_key)
+
+
+@spec(_content_types, _capture_key)
 class Capture:
     """Requests and answers, kept in a bucket of the endpoint's own.
 
@@ -107,110 +154,12 @@ class Capture:
         keep_days: days after which a record is deleted.
         csv_types: content types kept as CSV text; what is in neither list is kept base64-encoded.
         json_types: content types kept as JSON text.
-        kms_key: ARN of a KMS key for the bucket; None: S3's own keys (SSE-S3).
+        kms_key: ARN of a KMS key for the bucket and the records; None: S3's own keys (SSE-S3).
     """
 
     percent: Annotated[int, within(limits.CAPTURE_PERCENT)]
     keep_days: Annotated[int, within(limits.KEEP_DAYS)]
     _: KW_ONLY
-    csv_types: tuple[str, ...] = ("text/csv",)
-    json_types: tuple[str, ...] = ("application/json", "application/jsonlines")
+    csv_types: Annotated[Sequence[str], FROZEN] = ("text/csv",)
+    json_types: Annotated[Sequence[str], FROZEN] = ("application/json", "application/jsonlines")
     kms_key: Any = None
-
-
-def _waits(bake_minutes: int, keep_old_minutes: int) -> Iterator[str]:
-    total = bake_minutes + keep_old_minutes
-    if total > limits.WAITS_MINUTES.value:
-        yield (
-            f"bake_minutes + keep_old_minutes must be at most {limits.WAITS_MINUTES.value:g}, got {total}"
-            f" ({limits.WAITS_MINUTES.source})"
-        )
-
-
-def _time_for_waits(bake_minutes: int, keep_old_minutes: int, maximum_minutes: int | None) -> Iterator[str]:
-    total = bake_minutes + keep_old_minutes
-    if maximum_minutes is not None and maximum_minutes <= total:
-        source = "SageMaker API, BlueGreenUpdatePolicy"
-        yield f"maximum_minutes must be above the sum of the waits, {total}, got {maximum_minutes} ({source})"
-
-
-@spec(_waits, _time_for_waits)
-class Canary:
-    """A new fleet takes a part of the traffic first, and the rest when no rollback alarm fired while it baked.
-
-    Attributes:
-        percent: of each variant's capacity, at most 50.
-        bake_minutes: how long the alarms watch the canary.
-        keep_old_minutes: how long the old fleet stays after all traffic moved; alarms still roll back to it.
-        maximum_minutes: the whole update's limit; None: the waits and half an hour to start the fleet.
-    """
-
-    percent: Annotated[int, within(limits.CANARY_PERCENT)]
-    bake_minutes: Annotated[int, within(limits.WAIT_MINUTES)]
-    _: KW_ONLY
-    keep_old_minutes: Annotated[int, within(limits.WAIT_MINUTES)] = 5
-    maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
-
-
-def _all_at_once_waits(bake_minutes: int) -> Iterator[str]:
-    yield from _waits(bake_minutes, 0)
-
-
-def _all_at_once_time(bake_minutes: int, maximum_minutes: int | None) -> Iterator[str]:
-    yield from _time_for_waits(bake_minutes, 0, maximum_minutes)
-
-
-@spec(_all_at_once_waits, _all_at_once_time)
-class AllAtOnce:
-    """A new fleet takes all traffic at once; the old one stays while it bakes, and takes it back when an alarm fires.
-
-    Attributes:
-        bake_minutes: how long the alarms watch the new fleet before the old one goes.
-        maximum_minutes: the whole update's limit; None: the wait and half an hour to start the fleet.
-    """
-
-    bake_minutes: Annotated[int, within(limits.WAIT_MINUTES)] = 10
-    _: KW_ONLY
-    maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
-
-
-def _environment(environment: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in environment.items():
-        if (problem := limits.ENVIRONMENT_NAME.problem(name)) is not None:
-            yield f"environment: a name {problem}"
-        if name == DIGEST_VARIABLE:
-            yield f"environment: {DIGEST_VARIABLE} is taken from the artifact's key, got {value!r}"
-        if isinstance(value, str) and (problem := limits.ENVIRONMENT_VALUE.problem(value)) is not None:
-            yield f"environment: {name} {problem}"
-
-
-def _texts(image: Any, artifact: Any, role: Any) -> Iterator[str]:
-    for field, limit, value in (
-        ("image", limits.IMAGE, image),
-        ("artifact", limits.ARTIFACT, artifact),
-        ("role", limits.ROLE_ARN, role),
-    ):
-        if isinstance(value, str) and (problem := limit.problem(value)) is not None:
-            yield f"{field} {problem}"
-    if isinstance(artifact, str):
-        yield from artifact_problems(artifact)
-
-
-@spec(_environment, _texts)
-class ModelSpec:
-    """A model: an image and an artifact whose key carries the artifact's content digest.
-
-    Attributes:
-        name: Pulumi's name of it; the physical name is this and a suffix of Pulumi's.
-        image: the serving image, as text or as an output of another resource.
-        artifact: `s3://<bucket>/…/<sha256>/model.tar.gz`, as text or as an output of another resource.
-        role: ARN of a role that SageMaker may assume; None: one is made.
-        environment: variables of the container.
-    """
-
-    name: Annotated[str, within(limits.MODEL_PREFIX)]
-    image: Any
-    artifact: Any
-    _: KW_ONLY
-    role: Any = None
-    environment: Mapping[str, Any]

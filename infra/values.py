@@ -21,6 +21,10 @@ T = TypeVar("T")
 _CONFIG = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
+FROZEN = AfterValidator(tuple)
+"""For `Annotated[Sequence[…], FROZEN]`: written as a list or a tuple, kept as a tuple."""
+
+
 def within(*limits: Limit) -> AfterValidator:
     """A field's limits, for `Annotated`: every one that the value breaks is reported."""
 

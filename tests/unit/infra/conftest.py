@@ -125,3 +125,13 @@ def deploy() -> Deploy:
 def demand() -> Callable[[], object]:
     """The program of the project's stacks."""
     return lambda: runpy.run_path(str(ROOT / "stacks" / "__main__.py"), run_name="__main__")
+
+
+@pytest.fixture
+def nightly(deploy: Deploy) -> Callable[..., Monitor]:
+    """`nightly(stack="local")`: the second program of the project's stacks."""
+
+    def program() -> object:
+        return runpy.run_path(str(ROOT / "stacks" / "__main__.py"), run_name="__main__")
+
+    return lambda stack="local": deploy(program, stack, program="nightly")

@@ -14,7 +14,8 @@ from infra import Alarm, AllAtOnce, Canary, Capture, Endpoint, Model, Scaling, S
 
 Program = Callable[[], object]
 Deploy = Callable[..., Any]
-SNAPSHOT = Path(__file__).resolve().parents[2] / "snapshots" / "infra_demand_stack.json"
+ROOT = Path(__file__).resolve().parents[3]
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 ARTIFACT = f"s3://artifacts/models/m/{'e' * 64}/model.tar.gz"
 IMAGE = "sagestage-inference:local"
 
@@ -33,12 +34,14 @@ def simple(**options: Any) -> Endpoint:
     return Endpoint("e", variants=[Variant("main", model, instance="ml.m5.large", instances=2)], **options)
 
 
-def test_the_demand_stack_is_as_reviewed(deploy: Deploy, demand: Program) -> None:
-    found = deploy(demand).registered
+@pytest.mark.parametrize("program", ["demand", "nightly"])
+def test_a_stack_is_as_reviewed(deploy: Deploy, demand: Program, program: str) -> None:
+    found = deploy(demand, program=program).registered
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+    path = SNAPSHOTS / f"infra_{program}_stack.json"
     if os.environ.get("SAGESTAGE_UPDATE_SNAPSHOTS"):
-        SNAPSHOT.write_text(text)
-    assert json.loads(text) == json.loads(SNAPSHOT.read_text()), (
+        path.write_text(text)
+    assert json.loads(text) == json.loads(path.read_text()), (
         "the stack changed: review it with SAGESTAGE_UPDATE_SNAPSHOTS=1 and git diff"
     )
 
@@ -110,20 +113,24 @@ def test_scaling_waits_for_the_endpoint(deploy: Deploy, demand: Program) -> None
 
 def test_rollback_alarms_watch_the_configuration_being_deployed_alone(deploy: Deploy) -> None:
     monitor = deploy(lambda: simple(alarms=[Alarm.p95_latency(), Alarm.disk()]))
-    watched = {
-        found["inputs"]["metricName"]: found["inputs"]["dimensions"] for found in of_type(monitor, "MetricAlarm")
+    watched = {found["inputs"]["name"]: found["inputs"]["dimensions"] for found in of_type(monitor, "MetricAlarm")}
+    standing = {"EndpointName": "sagestage-local-e", "VariantName": "main"}
+    assert watched == {
+        "sagestage-local-e-main-disk": standing,
+        "sagestage-local-e-main-p95-latency": standing,
+        "sagestage-local-e-main-p95-latency-rollback": {**standing, "EndpointConfigName": "e-0a1b2c3"},
     }
-    assert watched["ModelLatency"]["EndpointConfigName"] == "e-0a1b2c3"
-    assert "EndpointConfigName" not in watched["DiskUtilization"]
     rollback = one_of(monitor, "aws:sagemaker/endpoint:Endpoint")["inputs"]["deploymentConfig"]
-    assert rollback["autoRollbackConfiguration"] == {"alarms": [{"alarmName": "sagestage-local-e-main-p95-latency"}]}
+    assert rollback["autoRollbackConfiguration"] == {
+        "alarms": [{"alarmName": "sagestage-local-e-main-p95-latency-rollback"}]
+    }
 
 
 def test_without_alarms_one_error_alarm_per_variant_guards_the_endpoint(deploy: Deploy) -> None:
     monitor = deploy(simple)
-    assert one(monitor, "MetricAlarm")["inputs"]["metricName"] == "Invocation5XXErrors"
+    assert [found["inputs"]["metricName"] for found in of_type(monitor, "MetricAlarm")] == ["Invocation5XXErrors"] * 2
     config = one_of(monitor, "aws:sagemaker/endpoint:Endpoint")["inputs"]["deploymentConfig"]
-    assert config["autoRollbackConfiguration"]["alarms"] == [{"alarmName": "sagestage-local-e-main-5xx-rate"}]
+    assert config["autoRollbackConfiguration"]["alarms"] == [{"alarmName": "sagestage-local-e-main-5xx-rate-rollback"}]
     policy = config["blueGreenUpdatePolicy"]
     assert policy["trafficRoutingConfiguration"]["type"] == "ALL_AT_ONCE"
     assert policy["terminationWaitInSeconds"] == 600
@@ -225,7 +232,7 @@ def test_capture_with_a_key_encrypts_bucket_and_records_and_lets_the_role_use_it
 
 
 def test_an_unknown_program_names_those_there_are(deploy: Deploy, demand: Program) -> None:
-    with pytest.raises(pulumi.RunError, match="must be one of demand, got 'nothing'"):
+    with pytest.raises(pulumi.RunError, match="must be one of demand, nightly, got 'nothing'"):
         deploy(demand, program="nothing")
 
 
@@ -248,7 +255,7 @@ def test_scaled_variants_start_at_their_minimum(deploy: Deploy) -> None:
 
 @pytest.mark.parametrize("stack", ["staging", "prod"])
 def test_every_stack_file_is_accepted_by_its_program(deploy: Deploy, demand: Program, stack: str) -> None:
-    content = yaml.safe_load((SNAPSHOT.parents[2] / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    content = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
     own = {key.partition(":")[2]: value for key, value in content.items() if key.startswith("sagestage:")}
     assert content["aws:allowedAccountIds"] == [own["image"].partition(".")[0]], "never deployed into another account"
     monitor = deploy(demand, stack, **own)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import limits
+from infra import limits, metrics
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,32 @@ def test_a_weight_that_would_read_back_differently_is_refused(weight: float) -> 
     assert f"got {weight!r}" in limits.WEIGHT_EXACT.problem(weight)
 
 
+TYPES = limits.shape("ProductionVariantInstanceType")["enum"]
+
+
 def test_every_instance_type_of_sagemaker_has_its_cores() -> None:
-    types = limits.shape("ProductionVariantInstanceType")["enum"]
-    assert all(1 <= limits.cores(name) <= 192 for name in types)
-    assert [limits.cores(f"ml.{name}") for name in ("c6i.large", "c6i.xlarge", "m5.24xlarge", "c4.8xlarge")] == [
-        2,
-        4,
-        96,
-        36,
-    ]
+    assert all(1 <= metrics.cores(name) <= 192 for name in TYPES)
+    sizes = {"c6i.large": 2, "c6i.xlarge": 4, "m5.24xlarge": 96, "c4.8xlarge": 36, "t2.medium": 2, "r8g.medium": 1}
+    assert {name: metrics.cores(f"ml.{name}") for name in sizes} == sizes
+
+
+def test_the_number_of_gpus_of_an_instance_type_is_known_or_said_to_be_unknown() -> None:
+    sizes = {"g5.xlarge": 1, "g5.12xlarge": 4, "g4dn.16xlarge": 1, "p4d.24xlarge": 8, "c6i.large": 0, "inf2.xlarge": 0}
+    assert {name: metrics.gpus(f"ml.{name}") for name in sizes} == sizes
+    families = {name.split(".")[1] for name in TYPES if metrics.gpus(name) is None}
+    assert families == {"g7"}
+    assert all(metrics.gpus(name) for name in TYPES if name.startswith(("ml.p", "ml.g")) and ".g7." not in name)
+
+
+def test_instances_with_disks_of_their_own_are_known() -> None:
+    assert all(metrics.has_local_storage(f"ml.{name}.xlarge") for name in ("m5d", "g5", "g4dn", "c6gd", "r7gd"))
+    assert not any(metrics.has_local_storage(f"ml.{name}.xlarge") for name in ("m5", "c6i", "p3", "c6gn", "inf2"))
 
 
 def test_specs_and_plans_load_without_pulumi_boto3_or_torch() -> None:
     script = (
         "import sys; import infra.spec, infra.endpoint_spec, infra.limits, infra.plan, infra.policies, infra.prune;"
+        "import infra.alarm_plan, infra.scaling_plan, infra.platform_spec, infra.widgets;"
         "print([name for name in ('pulumi', 'pulumi_aws', 'boto3', 'torch', 'moto') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -7,9 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import Alarm, AllAtOnce, Canary, Capture, Scaling, SpecError, Variant, names, plan, policies, widgets
+from infra import (
+    Alarm,
+    AllAtOnce,
+    Canary,
+    Capture,
+    Scaling,
+    SpecError,
+    Variant,
+    alarm_plan,
+    bucket_plan,
+    names,
+    plan,
+    policies,
+    scaling_plan,
+    widgets,
+)
 from infra.endpoint_spec import EndpointSpec
 from infra.names import Artifact
+from infra.policies import Contents
 
 HOME = policies.Home("aws", "eu-central-1", "123456789012")
 MODEL = SimpleNamespace(model_name="m-1")
@@ -27,8 +43,8 @@ SPEC = EndpointSpec(
 
 
 def watch(name: str) -> dict[str, object]:
-    (found,) = [one for one in plan.watches(SPEC) if one.name == name]
-    return plan.alarm(SPEC, found, config_name="c-1", tags={})
+    (found,) = [one for one in alarm_plan.watches(SPEC) if one.name == name]
+    return alarm_plan.alarm(SPEC, found, config_name="c-1", tags={})
 
 
 def test_a_weight_of_zero_reaches_the_configuration() -> None:
@@ -59,21 +75,20 @@ def test_an_endpoint_fallen_silent_counts_minutes_without_data() -> None:
 
 
 def test_an_alarm_for_one_variant_watches_that_one() -> None:
-    assert sorted(one.name for one in plan.watches(SPEC)) == [
+    assert sorted(one.name for one in alarm_plan.watches(SPEC)) == [
         "a-cpu",
         "a-p95-latency",
+        "a-p95-latency-rollback",
         "b-cpu",
         "b-p95-latency",
+        "b-p95-latency-rollback",
         "b-silence",
     ]
 
 
 @given(st.integers(1, 50), st.integers(0, 40), st.integers(0, 5))
 def test_a_canary_is_never_longer_than_its_limit(percent: int, bake: int, keep: int) -> None:
-    spec = SimpleNamespace(physical_name="e", deploy=Canary(percent, bake, keep_old_minutes=keep))
-    policy = plan.endpoint(spec, config_name="c", alarm_names=["x"], tags={})["deployment_config"][
-        "blue_green_update_policy"
-    ]
+    policy = plan.deployment(Canary(percent, bake, keep_old_minutes=keep))["blue_green_update_policy"]
     waits = policy["traffic_routing_configuration"]["wait_interval_in_seconds"] + policy["termination_wait_in_seconds"]
     assert waits == (bake + keep) * 60
     assert waits < policy["maximum_execution_timeout_in_seconds"] <= 14_400
@@ -81,10 +96,7 @@ def test_a_canary_is_never_longer_than_its_limit(percent: int, bake: int, keep: 
 
 
 def test_all_at_once_bakes_before_the_old_fleet_goes() -> None:
-    spec = SimpleNamespace(physical_name="e", deploy=AllAtOnce(20, maximum_minutes=60))
-    policy = plan.endpoint(spec, config_name="c", alarm_names=["x"], tags={})["deployment_config"][
-        "blue_green_update_policy"
-    ]
+    policy = plan.deployment(AllAtOnce(20, maximum_minutes=60))["blue_green_update_policy"]
     assert policy == {
         "traffic_routing_configuration": {"type": "ALL_AT_ONCE", "wait_interval_in_seconds": 0},
         "termination_wait_in_seconds": 1200,
@@ -97,13 +109,15 @@ def test_capture_keeps_both_directions_with_the_same_content_types() -> None:
     capture = plan.endpoint_config(spec, capture_uri="s3://b/capture", tags={})["data_capture_config"]
     assert [one["capture_mode"] for one in capture["capture_options"]] == ["Input", "Output"]
     assert capture["initial_sampling_percentage"] == 0
-    assert plan.bucket_lifecycle(Capture(0, 3))["rules"][0]["expiration"] == {"days": 3}
+    assert bucket_plan.expiry("x", ["capture"], 3)["rules"][0]["expiration"] == {"days": 3}
 
 
 def test_scaling_counts_what_one_instance_serves_in_a_minute() -> None:
-    policy = plan.scaling_policy(Scaling(1, 2, 6_000))["target_tracking_scaling_policy_configuration"]
+    policy = scaling_plan.policy(Scaling(1, 2, 6_000), "e")["target_tracking_scaling_policy_configuration"]
     assert policy["target_value"] == 6_000
-    assert plan.scaling_target("e", "v", Scaling(1, 2, 3), {})["resource_id"] == "endpoint/e/variant/v"
+    assert (
+        scaling_plan.target("e", "v", Scaling(1, 2, 3), {}, serverless=False)["resource_id"] == "endpoint/e/variant/v"
+    )
 
 
 def statements(text: str) -> dict[str, dict[str, object]]:
@@ -111,26 +125,26 @@ def statements(text: str) -> dict[str, dict[str, object]]:
 
 
 def test_a_model_may_read_the_versions_of_its_own_artifact_and_no_more() -> None:
-    key = f"models/champion/{'a' * 64}/model.tar.gz"
-    found = statements(policies.model(HOME, Artifact("bucket", key, "a" * 64), "sagestage-inference:local"))
+    uri = f"s3://bucket/models/champion/{'a' * 64}/model.tar.gz"
+    found = statements(policies.model(HOME, [Contents("sagestage-inference:local", uri)]))
     assert found["ReadArtifact"]["Resource"] == "arn:aws:s3:::bucket/models/champion/*/model.tar.gz"
     assert "PullImage" not in found
 
 
 def test_a_model_may_pull_its_own_image_wherever_it_lives() -> None:
     image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/team/serving@sha256:abc"
-    found = statements(policies.model(HOME, Artifact("b", "k", "a"), image))
+    found = statements(policies.model(HOME, [Contents(image, None)]))
     assert found["PullImage"]["Resource"] == "arn:aws:ecr:us-east-1:111122223333:repository/team/serving"
 
 
 def test_everything_is_allowed_on_nothing_but_where_aws_knows_no_resources() -> None:
     image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/serving:1"
-    found = statements(policies.model(HOME, Artifact("b", "k", "a"), image))
+    found = statements(policies.model(HOME, [Contents(image, None)]))
     assert {sid for sid, one in found.items() if one["Resource"] == "*"} == {"WriteMetrics", "LogInToRegistry"}
 
 
 def test_an_endpoint_may_see_its_own_alarms_and_write_its_own_records() -> None:
-    found = statements(policies.endpoint(HOME, endpoint_name="e", capture="b/capture", kms_key=None))
+    found = statements(policies.endpoint(HOME, policies.Uses("e", capture="b")))
     assert found["WatchRollbackAlarms"]["Resource"] == "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:e-*"
     assert found["WriteCapturedRecords"]["Resource"] == "arn:aws:s3:::b/capture/e/*"
 
@@ -145,7 +159,10 @@ def test_a_dashboard_shows_every_variant_and_alarm_on_a_grid_of_24() -> None:
     assert all(one["x"] + one["width"] <= 24 for one in shown)
     assert len({(one["x"], one["y"]) for one in shown}) == len(shown)
     graphs = [one["properties"] for one in shown if one["type"] == "metric"]
-    assert all({line[5] for line in graph["metrics"]} == {"a", "b"} for graph in graphs)
+    seen = {(line[1], line[5]) for graph in graphs for line in graph["metrics"]}
+    assert {variant for _, variant in seen} == {"a", "b"}
+    for metric in ("ModelLatency", "OverheadLatency", "Invocations", "Invocation5XXErrors", "CPUUtilization"):
+        assert {(metric, "a"), (metric, "b")} <= seen
     (alarms,) = [one["properties"]["alarms"] for one in shown if one["type"] == "alarm"]
     assert f"{HOME.arn('cloudwatch', 'alarm')}:p-s-demand-b-silence" in alarms
 

@@ -158,7 +158,7 @@ def test_a_documented_limit_refuses_what_breaks_it(make: Callable[[], object], s
         ),
         (lambda: Alarm.client_errors(above_percent=101), "could not fire"),
         (
-            lambda: Alarm.p95_latency(above_ms=60_000),
+            lambda: endpoint(alarms=(Alarm.p95_latency(above_ms=60_000),)),
             "could not fire: ModelLatency is at most 60000000 microseconds, got above_ms=60000",
         ),
         (lambda: Alarm.p99_latency(above_ms=-1), "would always fire"),
@@ -215,7 +215,7 @@ def test_every_problem_of_an_endpoint_is_reported_at_once() -> None:
         "there is no variant 'nobody'",
         "alarm names must be unique",
         "its minutes must be fewer than bake_minutes - 2 = 8, got 8",
-        "variant 'a' needs at least 2 instances for a canary, got 1",
+        "variant 'a' needs at least 2 instances for a canary update, got 1",
         "ml.inf1.xlarge has no guardrails",
     ):
         assert part in text, part
@@ -249,7 +249,7 @@ def test_the_same_alarm_may_watch_two_variants_with_other_bounds() -> None:
 
 
 def test_a_canary_is_no_matter_of_one_instance() -> None:
-    assert endpoint(variants=(variant(instances=1),)).deploy == AllAtOnce()
+    assert endpoint(variants=(variant(instances=1),)).policy == AllAtOnce()
     assert "at least 2 instances" in problems(lambda: endpoint(variants=(variant(instances=1),), deploy=Canary(10, 10)))
 
 
