@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, threads)  # read when numpy is imported, hence the late imports
 
-    from inference import logs, model  # noqa: PLC0415
+    from inference import logs, supervisor  # noqa: PLC0415
     from inference.contract.errors import ContractError  # noqa: PLC0415
     from inference.errors import StartError  # noqa: PLC0415
     from inference.settings import from_environment  # noqa: PLC0415
@@ -33,10 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = from_environment(os.environ, host=given.host, port=given.port)
         logs.configure()
-        loaded = model.load(given.model or settings.model, settings)
-        from inference import server  # noqa: PLC0415  # granian: not needed to say that a model is damaged
+        if (inherited := supervisor.inherited(os.environ)) is None:
+            supervisor.supervise(given.model, settings)
+        else:
+            from inference import worker  # noqa: PLC0415  # granian: not needed by the supervisor
 
-        server.serve(loaded, settings)
+            worker.work(given.model, settings, inherited)
     except (StartError, ContractError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the one line
         return 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import Enum
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote
 
 from granian.rsgi import (  # type: ignore[attr-defined]  # granian does not mark what it re-exports
     HTTPProtocol,
@@ -16,11 +18,15 @@ from granian.rsgi import (  # type: ignore[attr-defined]  # granian does not mar
     Scope,
 )
 
+from inference import exposition
 from inference.batcher import Batcher
+from inference.cache import Cache
 from inference.contract import codecs
 from inference.contract.errors import ContractError, UnsupportedContentTypeError
 from inference.contract.predictions import Predictions
+from inference.contract.schema import Rows
 from inference.errors import (
+    CallerGoneError,
     DeadlineError,
     Headers,
     MethodNotAllowedError,
@@ -37,6 +43,7 @@ from inference.errors import (
 from inference.logs import log
 from inference.model import Model
 from inference.settings import Settings
+from inference.telemetry import Board, Cell, Recorder, State
 
 T = TypeVar("T")
 
@@ -50,12 +57,21 @@ INLINE_ANSWERS = 2_000
 """Likewise for the rows of an answer."""
 
 
-class Health(Enum):
-    """Whether the model may answer; /ping is 200 only when it is READY."""
-
-    STARTING = "the golden rows have not been replayed yet"
-    READY = "ready"
-    BROKEN = "the model failed"
+REASONS = {
+    State.STARTING: "the golden rows have not been replayed yet",
+    State.READY: "ready",
+    State.BROKEN: "the model failed",
+    State.STOPPING: "the server stops",
+}
+RAW_ROWS = 64
+"""A JSON request of at most so many rows is read together with the rest of its batch."""
+MEND_S = 1.0
+"""How often a broken model's golden rows are tried again."""
+SWEEP_S = 0.25
+"""How often deadlines are looked at, and how old a request is when its caller is watched: most are answered by then."""
+BEAT_S = 1.0
+SILENT_S = 15.0
+"""A worker whose event loop has not turned for so long is not ready."""
 
 
 class Phase(Enum):
@@ -65,178 +81,314 @@ class Phase(Enum):
     ANSWERING = "answering"
 
 
-class App:
-    """Routes, reads, batches, answers. Made on the event loop that serves it."""
+@dataclass(slots=True, eq=False)
+class Served:
+    """A model with its batcher, its counters and its cache."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
-        self._model = model
+    model: Model
+    batcher: Batcher
+    recorder: Recorder
+    cache: Cache | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A request on its way: when it must be done, and who waits for it."""
+
+    deadline: float
+    proto: HTTPProtocol
+    phase: Phase = Phase.READING
+    watcher: asyncio.Task[None] | None = None
+    gone: bool = False
+
+
+class Models(Protocol):
+    """Multi-model mode: what answers below /models."""
+
+    async def manage(self, method: str, name: str | None, query: str, body: bytes) -> tuple[int, bytes]:
+        """List, load, describe or unload; status and JSON body."""
+
+    def use(self, name: str) -> Served:
+        """The loaded model of that name; raises ModelNotFoundError."""
+
+
+class App:
+    """Routes, reads, batches, answers. Made on the event loop that serves it.
+
+    `board` is where this worker (number `worker`) counts and says how it is; alone, it has one of its own.
+    """
+
+    def __init__(self, model: Model | None, settings: Settings, board: Board | None = None, worker: int = 0) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="codec")
-        self._batcher = Batcher(
-            model,
-            max_batch_rows=settings.max_batch_rows,
-            max_wait_s=settings.max_wait_ms / 1000,
-            max_queue_rows=settings.max_queue_rows,
-            on_failure=self._failed,
-        )
-        self._health = Health.STARTING
+        self._board = board or Board.private()
+        self._worker = worker
+        self._recorder = self._board.recorder(worker)
+        self._max_requests = -(-settings.max_requests // self._board.workers)
+        self._only = self.serve(model, self._recorder) if model is not None else None
+        self.models: Models | None = None
         self._mending: asyncio.Task[None] | None = None
-        self._deadlines: dict[asyncio.Task[Any], float] = {}  # in the order of their start, hence of their end
-        self._watch: asyncio.TimerHandle | None = None
+        self._flights: dict[asyncio.Task[Any], Flight] = {}  # in the order of their start, hence of their end
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._beat()
         self._stopping = False
+        self._verified = False
         self._json_headers: Headers = [("content-type", codecs.JSON)]
 
     @property
     def in_flight(self) -> int:
         """How many requests are being read or answered."""
-        return len(self._deadlines)
+        return len(self._flights)
+
+    @property
+    def state(self) -> State:
+        """Where this worker is; /ping is 200 only when all workers are READY."""
+        return self._board.states()[self._worker]
+
+    def serve(self, model: Model, recorder: Recorder) -> Served:
+        """Give a model what it needs to answer requests."""
+        settings = self._settings
+        batcher = Batcher(
+            model,
+            max_batch_rows=settings.max_batch_rows,
+            max_wait_s=settings.max_wait_ms / 1000,
+            max_queue_rows=-(-settings.max_queue_rows // self._board.workers),
+            on_failure=self._failed,
+            recorder=recorder,
+        )
+        cache = None
+        if settings.cache_items:
+            cache = Cache(model.version, max_items=settings.cache_items, ttl_s=settings.cache_ttl_s)
+        return Served(model, batcher, recorder, cache)
 
     async def verify(self) -> None:
-        """Replay the golden rows; /ping answers 200 from then on. Raises ArtifactError when an answer differs."""
-        await self._loop.run_in_executor(self._threads, self._model.verify)
-        self._health = Health.READY
+        """Replay the golden rows; READY from then on. Raises ArtifactError when an answer differs."""
+        if self._only is not None:
+            await self._loop.run_in_executor(self._threads, self._only.model.verify)
+        self._verified = True
+        if self.state is not State.STOPPING:
+            self._board.set_state(self._worker, State.READY)
+
+    def stopping(self) -> None:
+        """Not ready any more; what was accepted is answered."""
+        self._board.set_state(self._worker, State.STOPPING)
 
     def refuse_all(self) -> None:
         """Answer every request that is still in flight with a 503: the time to drain is over."""
         self._stopping = True
-        for task in list(self._deadlines):
+        for task in list(self._flights):
             task.cancel()
 
     def close(self) -> None:
         """Give the threads back."""
-        if self._watch is not None:
-            self._watch.cancel()
-        self._batcher.close()
+        self._sweeper.cancel()
+        self._beater.cancel()
+        if self._only is not None:
+            self._only.batcher.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """Answer one request, whatever happens to it."""
         started = perf_counter()
-        status = 200
+        path, status, served = scope.path, 200, self._only
         try:
-            match scope.path:
-                case "/invocations":
-                    await self._invocations(scope, proto, started)
-                case "/ping":
-                    await self._ping(scope, proto)
-                case path:
-                    status = self._refuse(scope, proto, NotFoundError(f"no such path: {path}"))
+            if path == "/invocations" and served is not None:
+                await self._invocations(scope, proto, started, served)
+            elif path == "/ping":
+                self._ping(scope, proto)
+            elif path == "/metrics":
+                self._metrics(scope, proto)
+            elif self.models is not None and path.startswith("/models"):
+                served, status = await self._models(scope, proto, started, self.models)
+            else:
+                raise NotFoundError(f"no such path: {path}")  # noqa: TRY301  # the one handler is below
         except (ProtocolClosed, ProtocolError):  # the caller went away in the middle of its body: nobody to answer
             status = 499
+            (served.recorder if served else self._recorder).failed("caller_gone")
         except Exception as error:  # noqa: BLE001  # the one handler: every error becomes an answer
-            status = self._refuse(scope, proto, error)
+            status = self._refuse(scope, proto, error, served.recorder if served else self._recorder)
+        if path == "/invocations" or status != 200:
+            (served.recorder if served else self._recorder).answered(status, perf_counter() - started)
         if self._settings.access_log:
             log.info(
                 "request",
                 extra={
                     "method": scope.method,
-                    "path": scope.path,
+                    "path": path,
                     "status": status,
                     "ms": round((perf_counter() - started) * 1000, 3),
                     "inference_id": scope.headers.get(INFERENCE_ID),
                 },
             )
 
-    async def _invocations(self, scope: Scope, proto: HTTPProtocol, started: float) -> None:
+    async def _invocations(self, scope: Scope, proto: HTTPProtocol, started: float, served: Served) -> None:
         if scope.method != "POST":
             raise MethodNotAllowedError(scope.method, scope.path, "POST")
-        if self._health is Health.STARTING:
-            raise NotReadyError(self._health.value)
-        if len(self._deadlines) >= self._settings.max_requests:
-            raise OverloadedError(f"{len(self._deadlines)} requests are in flight")
+        if not self._verified and self._only is not None:
+            raise NotReadyError(REASONS[State.STARTING])
+        flights = self._flights
+        if len(flights) >= self._max_requests:
+            raise OverloadedError(f"{len(flights)} requests are in flight")
         get = scope.headers.get
-        content_type = codecs.media_type(get("content-type"))
+        content_type = get("content-type")
+        media_type = codecs.media_type(content_type)
+        if media_type not in codecs.READABLE:
+            raise codecs.unsupported(media_type)
         try:
-            accept = codecs.accepted(get("accept"), content_type)
+            accept = codecs.accepted(get("accept"), media_type)
         except UnsupportedContentTypeError as error:
             raise NotAcceptableError(str(error)) from None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # granian runs every request as a task
-        phase = Phase.READING
-        self._start_clock(task)
+        flight = Flight(self._loop.time() + self._settings.deadline_s, proto)
+        flights[task] = flight
+        batcher = served.batcher
         try:
-            ticket = self._batcher.announce()
+            ticket = batcher.announce()
             try:
                 body = await self._body(proto, get("content-length"))
             finally:
-                self._batcher.arrived(ticket)
-            phase = Phase.ANSWERING
-            if len(body) <= INLINE_BYTES:
-                rows = codecs.decode(body, content_type, self._model.reader)
+                batcher.arrived(ticket)
+            flight.phase = Phase.ANSWERING
+            rows = await self._rows(served.model, body, media_type, content_type)
+            if served.cache is None or isinstance(rows, Rows):
+                predictions = await batcher.submit(rows)
             else:
-                rows = await self._threaded(lambda: codecs.decode(body, content_type, self._model.reader))
-            predictions = await self._batcher.submit(rows)
-            await self._answer(proto, predictions, accept, started, get(CUSTOM_ATTRIBUTES))
+                predictions = await served.cache.get(rows, batcher.submit, served.recorder)
+            await self._answer(proto, predictions, accept, started, get(CUSTOM_ATTRIBUTES), served)
         except asyncio.CancelledError:
-            if self._stopping:
-                raise StoppingError("the server stops") from None
-            if phase is Phase.READING:
-                raise SlowRequestError(f"the body did not arrive within {self._settings.deadline_s:g} s") from None
-            raise DeadlineError(f"no answer within {self._settings.deadline_s:g} s") from None
+            raise self._given_up(flight) from None
         finally:
-            del self._deadlines[task]
+            del flights[task]
+            if flight.watcher is not None:
+                flight.watcher.cancel()
+
+    async def _rows(self, model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
+        """The rows of a body: typed, or for a small one in JSON as they were sent, to be read with their batch."""
+        if len(body) > INLINE_BYTES:
+            header = codecs.csv_header(content_type)
+            return await self._threaded(lambda: codecs.decode(body, media_type, model.reader, header=header))
+        if media_type in (codecs.JSON, codecs.JSON_LINES):
+            instances = codecs.instances(body, media_type)
+            return instances if 0 < len(instances) <= RAW_ROWS else model.read(instances)
+        return codecs.decode(body, media_type, model.reader, header=codecs.csv_header(content_type))
+
+    def _given_up(self, flight: Flight) -> ServingError:
+        """Why a request was cancelled."""
+        if self._stopping:
+            return StoppingError("the server stops")
+        if flight.gone:
+            return CallerGoneError("the caller closed its connection")
+        if flight.phase is Phase.READING:
+            return SlowRequestError(f"the body did not arrive within {self._settings.deadline_s:g} s")
+        return DeadlineError(f"no answer within {self._settings.deadline_s:g} s")
 
     async def _body(self, proto: HTTPProtocol, length: str | None) -> bytes:
         """The whole body, never more than the limit; a body without a length is counted as it comes."""
         limit = self._settings.max_payload_bytes
-        too_large = f"the body is larger than {limit} bytes"
         if length is not None:
             if int(length) > limit:
-                raise PayloadTooLargeError(f"{too_large}: {length}")
+                raise PayloadTooLargeError(f"the body is larger than {limit} bytes: {length}")
             return await proto()
         chunks: list[bytes] = []
         size = 0
         async for chunk in proto:
             size += len(chunk)
             if size > limit:
-                raise PayloadTooLargeError(too_large)
+                raise PayloadTooLargeError(f"the body is larger than {limit} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
 
     async def _answer(
-        self, proto: HTTPProtocol, predictions: Predictions, accept: str, started: float, attributes: str | None
+        self,
+        proto: HTTPProtocol,
+        predictions: Predictions,
+        accept: str,
+        started: float,
+        attributes: str | None,
+        served: Served,
     ) -> None:
-        latency_ms = round((perf_counter() - started) * 1000, 3)
-
-        def encode() -> bytes:
-            return codecs.encode(predictions, accept, version=self._model.version, latency_ms=latency_ms)
-
-        body = encode() if len(predictions) <= INLINE_ANSWERS else await self._threaded(encode)
+        before = perf_counter()
+        latency_ms = round((before - started) * 1000, 3)
+        version = served.model.version
+        if len(predictions) <= INLINE_ANSWERS:
+            body = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
+        else:
+            body = await self._threaded(
+                lambda: codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
+            )
         headers = self._json_headers
         if accept != codecs.JSON:
-            headers = [("content-type", accept), (VERSION, self._model.version), (LATENCY_MS, str(latency_ms))]
+            headers = [("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms))]
         if attributes is not None:
             headers = [*headers, (CUSTOM_ATTRIBUTES, attributes)]
         proto.response_bytes(200, headers, body)
+        served.recorder.took("encode", perf_counter() - before)
 
-    async def _ping(self, scope: Scope, proto: HTTPProtocol) -> None:
+    def _ping(self, scope: Scope, proto: HTTPProtocol) -> None:
         if scope.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError(scope.method, scope.path, "GET")
-        if self._health is Health.BROKEN:
-            await self._mend()
-        if self._health is not Health.READY:
-            raise NotReadyError(self._health.value)
-        proto.response_bytes(200, self._json_headers, b'{"status":"ready"}')
+        if (reason := self._not_ready()) is None:
+            proto.response_bytes(200, self._json_headers, b'{"status":"ready"}')
+        else:  # neither counted nor logged: whoever starts a server asks again and again
+            answer = problem(NotReadyError(reason))
+            proto.response_bytes(answer.status, answer.headers, answer.body)
 
-    async def _mend(self) -> None:
-        """Replay the golden rows again: a model that gives them is whole. Pings that come together share one try."""
-        if self._mending is None:
-            self._mending = self._loop.create_task(self.verify())
-        try:
-            await asyncio.shield(self._mending)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the model stays broken, and the log says why
-            log.error("the model is broken", extra={"reason": str(error)})
-        finally:
-            if self._mending is not None and self._mending.done():
-                self._mending = None
+    def _not_ready(self) -> str | None:
+        """Why the server is not ready, if it is not: all workers must be."""
+        board = self._board
+        for worker, state in enumerate(board.states()):
+            if state is not State.READY:
+                return REASONS[state]
+            if worker != self._worker and board.silent_s(worker) > SILENT_S:
+                return f"worker {worker} has not stirred for {SILENT_S:g} s"
+        return None
+
+    def _metrics(self, scope: Scope, proto: HTTPProtocol) -> None:
+        if scope.method not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(scope.method, scope.path, "GET")
+        proto.response_bytes(200, [("content-type", exposition.PROMETHEUS)], exposition.prometheus(self._board))
+
+    async def _models(
+        self, scope: Scope, proto: HTTPProtocol, started: float, models: Models
+    ) -> tuple[Served | None, int]:
+        _, _, name, *rest = [*scope.path.split("/"), ""]
+        if name and rest[:1] == ["invoke"]:
+            served = models.use(unquote(name))
+            try:
+                await self._invocations(scope, proto, started, served)
+            except Exception as error:  # noqa: BLE001  # counted for this model, not for the server
+                return served, self._refuse(scope, proto, error, served.recorder)
+            served.recorder.answered(200, perf_counter() - started)
+            return served, 200
+        if rest not in ([], [""]):
+            raise NotFoundError(f"no such path: {scope.path}")
+        body = await self._body(proto, scope.headers.get("content-length")) if scope.method == "POST" else b""
+        status, content = await models.manage(scope.method, unquote(name) or None, scope.query_string, body)
+        proto.response_bytes(status, self._json_headers, content)
+        return None, status
 
     def _failed(self, error: Exception) -> None:
-        self._health = Health.BROKEN
-        log.error("not ready any more", extra={"reason": str(error)})
+        if self.state is State.READY:
+            self._board.set_state(self._worker, State.BROKEN)
+            log.error("not ready any more", extra={"reason": str(error)})
+        if self._only is not None and self._mending is None:
+            self._mending = self._loop.create_task(self._mend())
 
-    def _refuse(self, scope: Scope, proto: HTTPProtocol, error: Exception) -> int:
+    async def _mend(self) -> None:
+        """Replay the golden rows until the model gives them again: then it is whole."""
+        while self.state is State.BROKEN:
+            try:
+                await self.verify()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the model stays broken, and the log says why
+                log.error("the model is broken", extra={"reason": str(error)})
+                await asyncio.sleep(MEND_S)
+        self._mending = None
+
+    def _refuse(self, scope: Scope, proto: HTTPProtocol, error: Exception, recorder: Recorder) -> int:
         answer = problem(error)
+        recorder.failed(answer.kind)
         fields = {
             "status": answer.status,
             "path": scope.path,
@@ -253,18 +405,32 @@ class App:
     def _threaded(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._threads, work)
 
-    def _start_clock(self, task: asyncio.Task[Any]) -> None:
-        """Note when the request must be done. One timer watches all of them, since all have the same time."""
-        now = self._loop.time()
-        self._deadlines[task] = now + self._settings.deadline_s
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._settings.deadline_s, self._expire)
+    def _sweep(self) -> None:
+        """Cancel what is over its deadline, watch the callers of what takes long.
 
-    def _expire(self) -> None:
+        All have the same time to live, so the oldest come first.
+        """
         now = self._loop.time()
-        self._watch = None
-        for task, deadline in self._deadlines.items():
-            if deadline > now:
-                self._watch = self._loop.call_at(deadline, self._expire)
+        young = now + self._settings.deadline_s - SWEEP_S
+        for task, flight in self._flights.items():
+            if flight.deadline <= now:
+                task.cancel()
+            elif flight.deadline > young:
                 break
-            task.cancel()
+            elif flight.watcher is None and flight.phase is Phase.ANSWERING:
+                flight.watcher = self._loop.create_task(_watch(task, flight))
+        self._recorder.put(Cell.IN_FLIGHT, len(self._flights))
+        if self._only is not None:
+            self._recorder.put(Cell.QUEUED, self._only.batcher.waiting)
+        self._sweeper = self._loop.call_later(min(SWEEP_S, self._settings.deadline_s / 4), self._sweep)
+
+    def _beat(self) -> None:
+        self._board.beat(self._worker)
+        self._beater = self._loop.call_later(BEAT_S, self._beat)
+
+
+async def _watch(task: asyncio.Task[Any], flight: Flight) -> None:
+    """Cancel a request whose caller has gone: its rows are taken off the queue."""
+    await flight.proto.client_disconnect()
+    flight.gone = True
+    task.cancel()

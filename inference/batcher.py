@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
-from typing import Protocol
+from time import perf_counter
+from typing import Any, Protocol
 
 import numpy as np
 
 from inference.contract.errors import InputError
+from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
 from inference.queueing import Job, Part, Queue, hold_s
+from inference.telemetry import Cell, Recorder
 
 
 class Model(Protocol):
@@ -29,8 +33,22 @@ class Model(Protocol):
     def inline_rows(self) -> int:
         """The largest batch that may be computed on the event loop."""
 
-    def predict(self, rows: Rows) -> Predictions:
+    def read(self, instances: Sequence[Any]) -> Rows:
+        """Typed rows of JSON values; raises InputError when one does not fit."""
+
+    def features(self, rows: Rows) -> Single:
+        """What the network takes; raises InputError when a row cannot be transformed."""
+
+    def answer(self, features: Single) -> Predictions:
         """The answers; raises InputError when a row cannot be answered."""
+
+
+@dataclass(slots=True)
+class Work:
+    """How long a batch took, in seconds: to read and transform its rows, and to compute."""
+
+    transform_s: float = 0.0
+    model_s: float = 0.0
 
 
 class Batcher:
@@ -47,12 +65,14 @@ class Batcher:
         max_wait_s: float,
         max_queue_rows: int,
         on_failure: Callable[[Exception], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self._model = model
         self._max_batch_rows = max_batch_rows
         self._max_wait_s = max_wait_s
         self._max_queue_rows = max_queue_rows
         self._on_failure = on_failure
+        self._recorder = recorder or Recorder()
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._queue = Queue()
@@ -73,8 +93,15 @@ class Batcher:
             if self._timer is not None and self._arriving == 0:
                 self._send()
 
-    def submit(self, rows: Rows) -> asyncio.Future[Predictions]:
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for a batch."""
+        return self._queue.rows
+
+    def submit(self, rows: Rows | Sequence[Any]) -> asyncio.Future[Predictions]:
         """The answers to come, in the order of the rows; cancelling the future takes the rows off the queue.
+
+        `rows` may be JSON values that were not read yet: they are read with the rest of their batch, which is cheaper.
 
         Raises:
             OverloadedError: the queue is full.
@@ -125,20 +152,32 @@ class Batcher:
 
     def _run(self) -> None:
         parts = self._queue.take(self._max_batch_rows)
-        if sum(part.stop - part.start for part in parts) <= self._model.inline_rows:
-            self._settle(parts, self._compute(parts) if parts else [])
+        rows = sum(part.stop - part.start for part in parts)
+        if parts:
+            now = self._loop.time()
+            for part in parts:
+                if part.start == 0:
+                    self._recorder.took("queue", now - part.job.arrived)
+        work = Work()
+        if rows <= self._model.inline_rows:
+            self._settle(parts, self._compute(parts, work) if parts else [], work, rows)
         else:
-            work = self._loop.run_in_executor(self._thread, self._compute, parts)
-            work.add_done_callback(lambda done: self._settle(parts, done.result()))
+            computed = self._loop.run_in_executor(self._thread, self._compute, parts, work)
+            computed.add_done_callback(lambda done: self._settle(parts, done.result(), work, rows))
 
-    def _compute(self, parts: Sequence[Part]) -> Sequence[Predictions | Exception]:
+    def _compute(self, parts: Sequence[Part], work: Work) -> Sequence[Predictions | Exception]:
         """One outcome a part. A row that cannot be answered fails its own request alone."""
         try:
-            together = self._model.predict(Rows.concat([part.rows for part in parts]))
+            started = perf_counter()
+            features = self._model.features(self._read(parts))
+            transformed = perf_counter()
+            together = self._model.answer(features)
+            work.transform_s += transformed - started
+            work.model_s += perf_counter() - transformed
         except InputError as error:
             if len(parts) == 1:
                 return [_shifted(error, parts[0].start)]
-            return [self._compute([part])[0] for part in parts]
+            return [self._compute([part], work)[0] for part in parts]
         except Exception as error:  # noqa: BLE001  # whatever a model raises: a 500 for its callers, the server stays up
             log.exception("the model failed", extra={"rows": sum(part.stop - part.start for part in parts)})
             self._loop.call_soon_threadsafe(self._on_failure, error)
@@ -148,7 +187,21 @@ class Batcher:
         ends = list(accumulate(part.stop - part.start for part in parts))
         return [together.part(start, stop) for start, stop in pairwise([0, *ends])]
 
-    def _settle(self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception]) -> None:
+    def _read(self, parts: Sequence[Part]) -> Rows:
+        """The typed rows of a batch; JSON values are read all together where nothing else stands between them."""
+        given = [part.rows for part in parts]
+        if not any(isinstance(rows, Rows) for rows in given):
+            return self._model.read(list(chain.from_iterable(given)) if len(given) > 1 else given[0])  # type: ignore[arg-type]
+        return Rows.concat([rows if isinstance(rows, Rows) else self._model.read(rows) for rows in given])
+
+    def _settle(
+        self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception], work: Work, rows: int
+    ) -> None:
+        if parts:
+            self._recorder.batch(rows)
+            self._recorder.took("transform", work.transform_s)
+            self._recorder.took("model", work.model_s)
+            self._recorder.put(Cell.QUEUED, self._queue.rows)
         for part, outcome in zip(parts, outcomes, strict=True):
             job = part.job
             if job.future.done():  # its caller gave up, or an earlier part failed

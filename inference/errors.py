@@ -27,6 +27,7 @@ class ServingError(Exception):
     """A request cannot be answered. Subclasses say with which status, and what the caller can do."""
 
     status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server"
     remedy: ClassVar[str | None] = None
     retry_after_s: ClassVar[int | None] = None
 
@@ -35,6 +36,7 @@ class NotFoundError(ServingError):
     """No such path."""
 
     status = 404
+    kind = "not_found"
     remedy = "GET /ping or POST /invocations"
 
 
@@ -42,6 +44,7 @@ class MethodNotAllowedError(ServingError):
     """The path exists, but not for this method."""
 
     status = 405
+    kind = "method_not_allowed"
 
     def __init__(self, method: str, path: str, allowed: str) -> None:
         self.allowed = allowed
@@ -52,6 +55,7 @@ class NotAcceptableError(ServingError):
     """The caller accepts no type that is spoken here."""
 
     status = 406
+    kind = "not_acceptable"
     remedy = "leave the Accept header out to be answered in the type of the request"
 
 
@@ -59,6 +63,7 @@ class SlowRequestError(ServingError):
     """The body did not arrive before the deadline."""
 
     status = 408
+    kind = "slow_request"
     remedy = "send the whole body at once"
 
 
@@ -66,6 +71,7 @@ class PayloadTooLargeError(ServingError):
     """The body is larger than SAGEMAKER_MAX_PAYLOAD_IN_MB."""
 
     status = 413
+    kind = "payload_too_large"
     remedy = "send fewer rows a request, or raise SAGEMAKER_MAX_PAYLOAD_IN_MB"
 
 
@@ -73,6 +79,7 @@ class UnsupportedMediaTypeError(ServingError):
     """The body is of a type that is not spoken here."""
 
     status = 415
+    kind = "unsupported_media_type"
     remedy = "set the Content-Type header"
 
 
@@ -80,6 +87,7 @@ class ModelError(ServingError):
     """The model failed on rows that it should have answered."""
 
     status = 500
+    kind = "model"
     remedy = "see the server's log; GET /ping says whether the model still gives its golden answers"
 
 
@@ -87,6 +95,7 @@ class OverloadedError(ServingError):
     """The queue is full."""
 
     status = 503
+    kind = "overloaded"
     remedy = "retry after the time in Retry-After, or add instances"
     retry_after_s = 1
 
@@ -95,6 +104,7 @@ class NotReadyError(ServingError):
     """The model is not, or no longer, fit to answer."""
 
     status = 503
+    kind = "not_ready"
     remedy = "wait until GET /ping answers 200"
     retry_after_s = 1
 
@@ -103,14 +113,48 @@ class StoppingError(ServingError):
     """The server was told to stop and its time to drain is over."""
 
     status = 503
+    kind = "stopping"
     remedy = "send the request to another instance"
     retry_after_s = 1
+
+
+class CallerGoneError(ServingError):
+    """The caller closed its connection before the answer was there; nobody reads the answer."""
+
+    status = 499
+    kind = "caller_gone"
+    remedy = "wait for the answer"
+
+
+class ModelNotFoundError(ServingError):
+    """No model of that name is loaded."""
+
+    status = 404
+    kind = "not_found"
+    remedy = "POST /models loads one"
+
+
+class ModelLoadedError(ServingError):
+    """A model of that name is loaded already."""
+
+    status = 409
+    kind = "other"
+    remedy = "DELETE /models/NAME unloads it"
+
+
+class NoMemoryError(ServingError):
+    """The model does not fit into the memory that models may take."""
+
+    status = 507
+    kind = "other"
+    remedy = "unload other models, or raise SAGESTAGE_MODELS_MEMORY_MB"
 
 
 class DeadlineError(ServingError):
     """The answer was not there before the deadline."""
 
     status = 504
+    kind = "deadline"
     remedy = "send fewer rows a request, or raise SAGEMAKER_MODEL_SERVER_TIMEOUT"
 
 
@@ -122,6 +166,7 @@ class Problem:
     headers: Headers
     body: bytes
     text: str
+    kind: str = "server"
 
 
 def problem(error: Exception) -> Problem:
@@ -129,15 +174,17 @@ def problem(error: Exception) -> Problem:
     text = _line(str(error))
     content: dict[str, Any] = {}
     remedy: str | None = ModelError.remedy
+    kind = "server"
     headers: Headers = [("content-type", "application/json")]
     match error:
         case UnsupportedContentTypeError():
             status, remedy = UnsupportedMediaTypeError.status, UnsupportedMediaTypeError.remedy
+            kind = UnsupportedMediaTypeError.kind
         case InputError():
-            status, remedy = 400, None
+            status, remedy, kind = 400, None, "input"
             content = {"row": error.row, "column": error.column}
         case ServingError():
-            status, remedy = error.status, error.remedy
+            status, remedy, kind = error.status, error.remedy, error.kind
             if error.retry_after_s is not None:
                 headers.append(("retry-after", str(error.retry_after_s)))
             if isinstance(error, MethodNotAllowedError):
@@ -148,7 +195,7 @@ def problem(error: Exception) -> Problem:
             status, text = 500, "the server failed on this request"
     content = {"error": text, "remedy": remedy} | content
     body = orjson.dumps({name: value for name, value in content.items() if value is not None})
-    return Problem(status, headers, body, _line(str(error)) or type(error).__name__)
+    return Problem(status, headers, body, _line(str(error)) or type(error).__name__, kind)
 
 
 def _line(text: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from inference import predictors
 from inference.contract.artifact import MANIFEST, Artifact, load_directory, replay, sha256, unpack
 from inference.contract.errors import ArtifactError, InputError
+from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
 from inference.contract.schema import Rows
@@ -19,6 +22,8 @@ from inference.predictors import Predictor
 from inference.settings import Settings
 
 VERSION_DIGITS = 12
+MODEL_OVERHEAD_BYTES = 1 * 2**20
+"""A model's schema, reader, batcher and threads, roughly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,23 +43,41 @@ class Model:
         """The largest batch that may be computed on the event loop."""
         return self.predictor.inline_rows
 
-    def predict(self, rows: Rows) -> Predictions:
-        """Transform, predict, read the outputs.
+    @property
+    def memory_bytes(self) -> int:
+        """What the model takes in a process, roughly: its weights as they are stored and as they are computed with."""
+        return 3 * sum(weight.nbytes for weight in self.artifact.weights.values()) + MODEL_OVERHEAD_BYTES
+
+    def read(self, instances: Sequence[Any]) -> Rows:
+        """Typed rows of JSON values. Raises InputError when one does not fit the schema."""
+        return self.reader.read(instances)
+
+    def features(self, rows: Rows) -> Single:
+        """The transform's features of the rows.
 
         Raises:
-            InputError: a row lacks the history that it needs, or its values overflow float32 in the model.
+            InputError: a row lacks the history that it needs, or a value overflows float32.
         """
         transform = self.artifact.manifest.transform
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below, with its row
             features = transform.apply(rows).matrix
-            if not np.isfinite(features).all():
-                row, column = (int(index) for index in np.argwhere(~np.isfinite(features))[0])
-                raise InputError(f"feature {transform.feature_names[column]!r} is too large for the model", row=row)
+        if not np.isfinite(features).all():
+            row, column = (int(index) for index in np.argwhere(~np.isfinite(features))[0])
+            raise InputError(f"feature {transform.feature_names[column]!r} is too large for the model", row=row)
+        return features
+
+    def answer(self, features: Single) -> Predictions:
+        """The predictor's answers. Raises InputError when a row's numbers overflow in the network."""
+        with np.errstate(over="ignore", invalid="ignore"):
             outputs = self.predictor(features)
         if not np.isfinite(outputs).all():  # the weights are finite, so it is the row's doing
             row = int(np.argwhere(~np.isfinite(outputs))[0][0])
             raise InputError("is so far from the training data that the network's numbers overflow", row=row)
-        return Predictions.of(transform, outputs)
+        return Predictions.of(self.artifact.manifest.transform, outputs)
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Transform, predict, read the outputs. Raises InputError as `features` and `answer` do."""
+        return self.answer(self.features(rows))
 
     def verify(self) -> None:
         """Replay the golden rows. Raises ArtifactError when an answer differs or none comes: it must not serve."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
@@ -16,9 +18,12 @@ from inference.contract.schema import Rows
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request in the queue: `taken` of its rows are in batches already, `answers` holds those that came back."""
+    """A request in the queue: `taken` of its rows are in batches already, `answers` holds those that came back.
 
-    rows: Rows
+    `rows` are typed rows, or the JSON values of rows that are read together with the rest of their batch.
+    """
+
+    rows: Rows | Sequence[Any]
     future: asyncio.Future[Predictions]
     arrived: float
     count: int
@@ -35,10 +40,12 @@ class Part:
     stop: int
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Rows | Sequence[Any]:
         """The rows of this part, with their histories."""
         job = self.job
-        return job.rows if self.stop - self.start == job.count else cut(job.rows, self.start, self.stop)
+        if self.stop - self.start == job.count:
+            return job.rows
+        return cut(job.rows, self.start, self.stop) if isinstance(job.rows, Rows) else job.rows[self.start : self.stop]
 
 
 def cut(rows: Rows, start: int, stop: int) -> Rows:

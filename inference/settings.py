@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, model_validator
 
 from inference.contract.schema import Frozen
 from inference.errors import StartError
@@ -16,8 +17,6 @@ SAGEMAKER_DEADLINE_S = 60.0
 """SageMaker drops an invocation after 60 s (InvokeEndpoint's documentation)."""
 DRAIN_S = 25.0
 """SageMaker kills 30 s after SIGTERM: draining ends before that."""
-
-ONE_WORKER = 1
 
 
 class SettingsError(StartError):
@@ -36,7 +35,7 @@ class Settings(Frozen):
     autocast: Literal["none", "bf16", "fp16"] = "none"
     max_payload_mb: Annotated[int, Field(ge=1, le=1024)] = 6
     deadline_s: Annotated[float, Field(gt=0, le=3600)] = 55.0
-    workers: int = ONE_WORKER
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     max_batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 1.0
@@ -44,12 +43,28 @@ class Settings(Frozen):
     max_queue_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
     access_log: bool = False
 
-    @field_validator("workers")
-    @classmethod
-    def _one_worker_for_now(cls, workers: int) -> int:
-        if workers != ONE_WORKER:
-            raise ValueError("must be 1: this version runs one worker a process; add instances instead")
-        return workers
+    cache_items: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    cache_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    emf_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    multi_model: bool = False
+    max_models: Annotated[int, Field(ge=1, le=1000)] = 64
+    models_memory_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+
+    @model_validator(mode="after")
+    def _must_go_together(self) -> Self:
+        if self.cache_items and self.workers > 1:
+            raise ValueError(
+                "SAGESTAGE_CACHE_ITEMS needs SAGEMAKER_MODEL_SERVER_WORKERS=1: each worker would keep its own answers,"
+                " and the same request would hit or miss by chance"
+            )
+        return self
+
+    def gpu_of(self, worker: int) -> dict[str, str]:
+        """The environment that gives a worker its one GPU; nothing on machines without, and for CPU predictors."""
+        gpus = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+        if self.device == "cpu" or gpus == 0 or "CUDA_VISIBLE_DEVICES" in os.environ:
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": str(worker % gpus)}
 
     @property
     def model(self) -> Path:
@@ -79,6 +94,12 @@ VARIABLES = {
     "max_requests": "SAGESTAGE_MAX_REQUESTS",
     "max_queue_rows": "SAGESTAGE_MAX_QUEUE_ROWS",
     "access_log": "SAGESTAGE_ACCESS_LOG",
+    "cache_items": "SAGESTAGE_CACHE_ITEMS",
+    "cache_ttl_s": "SAGESTAGE_CACHE_TTL_S",
+    "emf_s": "SAGESTAGE_EMF_S",
+    "multi_model": "SAGEMAKER_MULTI_MODEL",
+    "max_models": "SAGESTAGE_MAX_MODELS",
+    "models_memory_mb": "SAGESTAGE_MODELS_MEMORY_MB",
 }
 """The environment variable of each setting; one that is set but empty counts as not set."""
 
@@ -97,7 +118,8 @@ def from_environment(environment: Mapping[str, str], **overrides: str | int | No
         return Settings.model_validate(given)
     except ValidationError as error:
         problems = [
-            f"{VARIABLES[str(one['loc'][0])]}={one['input']!r}: {one['msg'].removeprefix('Value error, ')}"
+            (f"{VARIABLES[str(one['loc'][0])]}={one['input']!r}: " if one["loc"] else "")
+            + one["msg"].removeprefix("Value error, ")
             for one in error.errors()
         ]
         raise SettingsError("; ".join(problems)) from None

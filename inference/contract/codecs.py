@@ -5,6 +5,8 @@
 | application/json      | `{"instances": [row, …]}` (or `inputs`), or a bare array of rows | one object            |
 | application/jsonlines | one row a line                                                   | one object a row      |
 | text/csv              | one row a line; a first line of column names is recognised       | one prediction a line |
+| application/x-npy     | numbers, shape (rows, columns), in order; NaN is a missing value | shape (rows,)         |
+| Arrow stream, Parquet | a table with the columns by name; null and NaN are missing       | a column `prediction` |
 
 A JSON row is a record `{"column": value, …}`, an array of values in the order of `Schema.inputs`, or, with its past,
 `{"row": record, "history": [records, oldest first]}`. A history's records carry the target too. Null is a missing
@@ -21,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from inference.contract import npy
 from inference.contract.errors import InputError, UnsupportedContentTypeError
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
@@ -29,46 +32,98 @@ from inference.contract.schema import Rows
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
-READABLE = (JSON, JSON_LINES, CSV)
+NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+READABLE = (JSON, JSON_LINES, CSV, NPY, ARROW, PARQUET)
+SPELLINGS = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES, "application/x-parquet": PARQUET}
+"""Other names of the same types."""
 
 
 @lru_cache(maxsize=256)  # callers send the same few headers again and again
 def media_type(header: str | None, default: str = JSON) -> str:
     """The content type without its parameters, in lower case."""
-    return (header or default).partition(";")[0].strip().lower() or default
+    given = (header or default).partition(";")[0].strip().lower() or default
+    return SPELLINGS.get(given, given)
+
+
+@lru_cache(maxsize=256)
+def csv_header(header: str | None) -> bool | None:
+    """Whether a Content-Type says that the CSV has a line of names (RFC 4180's `header`); None when it does not say."""
+    for parameter in (header or "").lower().split(";")[1:]:
+        name, _, value = parameter.strip().partition("=")
+        if name == "header":
+            return {"present": True, "absent": False}.get(value.strip('" '))
+    return None
 
 
 @lru_cache(maxsize=256)
 def accepted(header: str | None, request: str) -> str:
-    """The type to answer in: the first of the Accept header that is spoken here; anything goes like the request.
+    """The type to answer in: of those in the Accept header the one that is spoken here and has the highest weight.
+
+    The weight is `q` (RFC 9110, 12.5.1), the first wins among equals, and `*/*` means the type of the request.
 
     Raises:
         UnsupportedContentTypeError: none of the accepted types is spoken.
     """
-    offers = [media_type(part, request) for part in (header or "*/*").split(",")]
-    for offer in offers:
+    best, highest = None, 0.0
+    for part in (header or "*/*").split(","):
+        offer, weight = media_type(part, request), _weight(part)
         if offer in ("*/*", "application/*"):
-            return request
-        if offer in READABLE:
-            return offer
+            offer = request
+        if offer in READABLE and weight > highest:
+            best, highest = offer, weight
+    if best is not None:
+        return best
     raise UnsupportedContentTypeError(f"cannot answer in {header!r}: accept one of {', '.join(READABLE)}")
 
 
-def decode(body: bytes, content_type: str, reader: RecordReader) -> Rows:
-    """The typed rows of a request.
+def _weight(part: str) -> float:
+    for parameter in part.split(";")[1:]:
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def instances(body: bytes, content_type: str) -> Sequence[Any]:
+    """The rows of a JSON or JSON Lines body as they were sent, not read yet.
+
+    Raises:
+        InputError: the body is not of that type.
+    """
+    if content_type == JSON:
+        return _instances(_parse(body))
+    lines = [line for line in body.splitlines() if line.strip()]
+    return [_parse(line, row) for row, line in enumerate(lines)]
+
+
+def unsupported(content_type: str) -> UnsupportedContentTypeError:
+    """What to raise for a body of another type."""
+    return UnsupportedContentTypeError(f"content type {content_type!r} is not one of {', '.join(READABLE)}")
+
+
+def decode(body: bytes, content_type: str, reader: RecordReader, *, header: bool | None = None) -> Rows:
+    """The typed rows of a request. `header` says whether a CSV begins with a line of names; None looks at the line.
 
     Raises:
         UnsupportedContentTypeError: the content type is not in the table above.
         InputError: the body is not of that type, or a row does not fit the schema.
     """
-    if content_type == JSON:
-        return reader.read(_instances(_parse(body)))
-    if content_type == JSON_LINES:
-        lines = [line for line in body.splitlines() if line.strip()]
-        return reader.read([_parse(line, row) for row, line in enumerate(lines)])
+    if content_type in (JSON, JSON_LINES):
+        return reader.read(instances(body, content_type))
     if content_type == CSV:
-        return reader.read_texts(*_csv(body, reader.input_names))
-    raise UnsupportedContentTypeError(f"content type {content_type!r} is not one of {', '.join(READABLE)}")
+        return reader.read_texts(*_csv(body, reader.input_names, header=header))
+    if content_type == NPY:
+        return reader.read_matrix(npy.read(body))
+    if content_type in (ARROW, PARQUET):
+        from inference.contract import arrow  # noqa: PLC0415  # pyarrow: only where it is used
+
+        return arrow.read(body, reader, parquet=content_type == PARQUET)
+    raise unsupported(content_type)
 
 
 def encode(predictions: Predictions, accept: str, *, version: str, latency_ms: float) -> bytes:
@@ -76,6 +131,12 @@ def encode(predictions: Predictions, accept: str, *, version: str, latency_ms: f
     if accept == CSV:
         answers = predictions.values if predictions.labels is None else predictions.labels
         return "".join(f"{answer}\n" for answer in list(answers)).encode()
+    if accept == NPY:
+        return npy.write(predictions.values)
+    if accept in (ARROW, PARQUET):
+        from inference.contract import arrow  # noqa: PLC0415  # as above
+
+        return arrow.write(predictions, parquet=accept == PARQUET)
     common = {"model_version": version, "latency_ms": latency_ms}
     if accept == JSON:
         plural: dict[str, Any] = {"predictions": predictions.values}
@@ -115,7 +176,7 @@ def _instances(parsed: Any) -> Sequence[Any]:
     return parsed
 
 
-def _csv(body: bytes, names: tuple[str, ...]) -> tuple[list[list[str]], tuple[str, ...]]:
+def _csv(body: bytes, names: tuple[str, ...], *, header: bool | None) -> tuple[list[list[str]], tuple[str, ...]]:
     """The cells, and the names of their columns."""
     try:
         text = body.decode("utf-8-sig")
@@ -124,6 +185,9 @@ def _csv(body: bytes, names: tuple[str, ...]) -> tuple[list[list[str]], tuple[st
         raise InputError(f"the CSV is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
     except csv.Error as error:
         raise InputError(f"not valid CSV: {error}") from None
-    if cells and (header := tuple(cell.strip() for cell in cells[0])) and set(names) <= set(header):
-        return cells[1:], header
+    first = tuple(cell.strip() for cell in cells[0]) if cells else ()
+    if header or (header is None and set(names) <= set(first)):
+        if missing := [name for name in names if name not in first]:
+            raise InputError(f"the header lacks {', '.join(missing)}")
+        return cells[1:], first
     return cells, names

@@ -13,7 +13,7 @@ from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, alive, archived, ev
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with running(tmp_path_factory.mktemp("cloud")) as made:
+    with running(tmp_path_factory.mktemp("cloud"), time_scale=600) as made:
         yield made
 
 

@@ -69,8 +69,8 @@ def test_another_model_than_the_deployment_names_is_one_line(archive: Path) -> N
 
 
 def test_wrong_settings_are_one_line(archive: Path) -> None:
-    line = refusal(["--model", str(archive)], SAGEMAKER_MODEL_SERVER_WORKERS="4", SAGESTAGE_PREDICTOR="abacus")
-    assert "SAGEMAKER_MODEL_SERVER_WORKERS='4'" in line
+    line = refusal(["--model", str(archive)], SAGEMAKER_MODEL_SERVER_WORKERS="0", SAGESTAGE_PREDICTOR="abacus")
+    assert "SAGEMAKER_MODEL_SERVER_WORKERS='0'" in line
     assert "SAGESTAGE_PREDICTOR='abacus'" in line
 
 
@@ -106,7 +106,7 @@ def test_a_numpy_server_imports_nothing_heavy(archive: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-import inference.__main__, inference.server
+import inference.__main__, inference.worker, inference.supervisor
 from inference.model import load
 from inference.settings import Settings
 load(Path({str(archive)!r}), Settings(predictor="numpy")).verify()

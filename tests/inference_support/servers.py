@@ -43,18 +43,18 @@ class Server:
         return self.process.wait(timeout_s)
 
 
-def start(model: Path, log: Path, **environment: str) -> Server:
-    """Start `python -m inference serve`; the caller waits for it and ends it."""
+def start(model: Path | None, log: Path, *, stdout: Path | None = None, **environment: str) -> Server:
+    """Start `python -m inference serve`; the caller waits for it and ends it. Without a model it is multi-model."""
     port = free_port()
-    with log.open("w") as stderr:
+    with log.open("w") as stderr, (stdout or Path(os.devnull)).open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inference", "serve", "--model", str(model)],
+            [sys.executable, "-m", "inference", "serve", *([] if model is None else ["--model", str(model)])],
             cwd=ROOT,
             env=os.environ
             | {"SAGEMAKER_BIND_TO_PORT": str(port), "SAGESTAGE_HOST": "127.0.0.1", "SAGESTAGE_PREDICTOR": "numpy"}
             | environment,
             stderr=stderr,
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             text=True,
         )
     return Server(process, port, log)
@@ -76,9 +76,9 @@ def wait_ready(server: Server, timeout_s: float = 30) -> None:
 
 
 @contextmanager
-def running(model: Path, log: Path, **environment: str) -> Iterator[Server]:
+def running(model: Path | None, log: Path, *, stdout: Path | None = None, **environment: str) -> Iterator[Server]:
     """A server that answers; ended afterwards, by force if need be."""
-    server = start(model, log, **environment)
+    server = start(model, log, stdout=stdout, **environment)
     try:
         wait_ready(server)
         yield server

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 
 from inference.batcher import Batcher
 from inference.contract.errors import InputError
+from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
@@ -29,9 +30,15 @@ class Doubler:
         self.may_go = threading.Event()
         self.may_go.set()
 
-    def predict(self, batch: Rows) -> Predictions:
+    def read(self, instances: Sequence[Any]) -> Rows:
+        return rows(*instances)
+
+    def features(self, batch: Rows) -> Single:
+        return batch.values[batch.emit].astype(np.float32)
+
+    def answer(self, features: Single) -> Predictions:
         self.may_go.wait(30)
-        values = batch.values[batch.emit, 0]
+        values = features[:, 0].astype(np.float64)
         self.sizes.append(len(values))
         if (bad := np.flatnonzero(values == -13)).size:
             raise InputError("unlucky", row=int(bad[0]))
