@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from aiohttp import web
 
 from infra.cloud import guard, lock
 from infra.cloud.api import Api
+from infra.cloud.clock import Clock
 from infra.cloud.control import LOCK, RECORD, CloudInfo
 from infra.cloud.errors import CloudError
 from infra.cloud.front import Front
 from infra.cloud.groups import Groups
 from infra.cloud.hosting import Hosting
-from infra.cloud.metrics import FLUSH_EVERY_S, NAMESPACE, Metrics
+from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import ACCOUNT, Moto
+from infra.cloud.moto_cloudwatch import Calls
 from infra.cloud.options import (
     DEFAULT_MAX_INSTANCES,
     DEFAULT_PORT,
@@ -34,9 +37,12 @@ from infra.cloud.options import (
     require_sensible,
 )
 from infra.cloud.runtime import Runtime
+from infra.cloud.watch import Watch
 
 _LOCK_TIMEOUT_S = 10.0  # a killed cloud's watchdog holds the lock while it ends the processes that were left
 _BACKLOG = 1024
+_LOOK_EVERY_S = 5.0  # declared seconds between two looks at the alarms
+_QUICKEST_LOOK_S, _SLOWEST_LOOK_S = 0.05, 1.0
 _SHUTDOWN_S = 2.0  # for requests that are being answered
 
 # moto's own botocore clients must not look for a user's.
@@ -74,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-instances", type=int, default=DEFAULT_MAX_INSTANCES, help="most processes per variant (%(default)s)"
     )
+    parser.add_argument(
+        "--time-scale", type=float, default=1.0, help="waits and alarm periods pass so many times faster (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, help="make variant choice and capture sampling repeatable")
     parser.add_argument("--serve-command", type=_command, default=SERVE_COMMAND, help="JSON list: runs an instance")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -89,7 +98,7 @@ def _command(text: str) -> tuple[str, ...]:
 
 def _run(arguments: argparse.Namespace) -> None:
     guard.require_loopback(arguments.host)
-    require_sensible(arguments.port, arguments.max_instances)
+    require_sensible(arguments.port, arguments.max_instances, arguments.time_scale)
     guard.stay_on_this_machine()
     home = arguments.home.resolve()
     lock_fd = lock.acquire(home / LOCK, _LOCK_TIMEOUT_S)
@@ -105,6 +114,7 @@ def _run(arguments: argparse.Namespace) -> None:
         serve_image=arguments.serve_image,
         serve_command=arguments.serve_command,
         max_instances=arguments.max_instances,
+        time_scale=arguments.time_scale,
         seed=arguments.seed,
     )
     os.environ |= _DUMMY_CREDENTIALS
@@ -137,8 +147,11 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 async def _serve(options: Options, listener: socket.socket, groups: Groups, ready_fd: int | None) -> None:
-    moto, metrics = Moto(), Metrics()
-    hosting = Hosting(options, moto, groups)
+    moto = Moto()
+    watch = Watch(Clock(options.time_scale), ACCOUNT, moto.notify)
+    Calls(watch, ACCOUNT).install()
+    metrics = Metrics(watch.store)
+    hosting = Hosting(options, moto, groups, watch)
     info = CloudInfo(
         id=str(uuid.uuid4()),
         pid=os.getpid(),
@@ -150,6 +163,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
         home=options.home,
         serve_image=options.serve_image,
         max_instances=options.max_instances,
+        time_scale=options.time_scale,
     )
     record = info.model_dump(mode="json")
     front = Front(
@@ -165,7 +179,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     await runner.setup()
     site = web.SockSite(runner, listener)
     await site.start()
-    flusher = asyncio.create_task(_flush(metrics, moto))
+    watcher = asyncio.create_task(_keep_watch(metrics, watch))
     try:
         _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
         _tell(ready_fd, {"cloud": record})
@@ -173,18 +187,23 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
         await stopping.wait()
     finally:
         log.info("stopping")
-        flusher.cancel()
+        watcher.cancel()
         await site.stop()
         await hosting.close()
         await runner.cleanup()
         moto.close()
 
 
-async def _flush(metrics: Metrics, moto: Moto) -> None:
+async def _keep_watch(metrics: Metrics, watch: Watch) -> None:
+    """Put what was counted into the store, and evaluate the alarms of which a period has ended."""
+    pause = min(max(watch.clock.real(_LOOK_EVERY_S), _QUICKEST_LOOK_S), _SLOWEST_LOOK_S)
     while True:
-        await asyncio.sleep(FLUSH_EVERY_S)
-        for region, data in metrics.take().items():
-            await asyncio.to_thread(moto.put_metrics, region, NAMESPACE, data)
+        await asyncio.sleep(pause)
+        try:
+            metrics.flush()
+            await asyncio.to_thread(watch.tick, time.time())
+        except Exception:  # one alarm that cannot be evaluated must not end the watch over the others
+            log.exception("evaluating alarms")
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from infra.cloud.errors import invalid
 from infra.cloud.hosting import Hosting
 from infra.cloud.moto_app import Moto, seconds
 from infra.cloud.pages import page
-from infra.cloud.store import Config, Endpoint, Variant, arn, float32
+from infra.cloud.store import Config, Endpoint, Pending, Variant, arn, float32
 from infra.cloud.validation import validate
 
 Params = dict[str, Any]
@@ -108,8 +108,9 @@ class Api:
     def _update(self, region: str, params: Params) -> Answer:
         endpoint = self._serving(region, params["EndpointName"])
         config = self._store.config(region, params["EndpointConfigName"])
-        if not params.get("RetainDeploymentConfig"):
-            endpoint.deployment = params.get("DeploymentConfig")
+        deployment = endpoint.deployment if params.get("RetainDeploymentConfig") else params.get("DeploymentConfig")
+        _check_deployment(endpoint, config, deployment)
+        endpoint.deployment = deployment
         self._hosting.update(endpoint, config, _retained(endpoint, params))
         return {"EndpointArn": endpoint.arn}
 
@@ -150,6 +151,8 @@ class Api:
             resolved = seconds(endpoint.fleet.started)
             answer["ProductionVariants"] = [_summary(v, resolved) for v in endpoint.fleet.variants.values()]
             capture = endpoint.fleet.capture_config
+            if endpoint.pending is not None:
+                answer["PendingDeploymentSummary"] = _pending_summary(endpoint.pending)
             if capture is not None:
                 answer["DataCaptureConfig"] = _capture_summary(capture)
         return answer
@@ -232,6 +235,43 @@ def _summary(variant: Variant, resolved: float) -> Answer:
         "CurrentInstanceCount": variant.count,
         "DesiredInstanceCount": variant.count,
     }
+
+
+def _pending_summary(pending: Pending) -> Answer:
+    resolved = seconds(pending.fleet.started)
+    status = [{"Status": pending.stage, "StartTime": seconds(pending.changed)}]
+    return {
+        "EndpointConfigName": pending.fleet.config.name,
+        "StartTime": seconds(pending.began),
+        "ProductionVariants": [
+            {**_summary(variant, resolved), "VariantStatus": status, "CurrentInstanceCount": variant.fleet.size}
+            for variant in pending.fleet.variants.values()
+        ],
+    }
+
+
+def _check_deployment(endpoint: Endpoint, config: Config, deployment: Mapping[str, Any] | None) -> None:
+    """Refuse what the guardrails refuse."""
+    if not deployment:
+        return
+    if "BlueGreenUpdatePolicy" in deployment and "RollingUpdatePolicy" in deployment:
+        raise invalid("DeploymentConfig must have either BlueGreenUpdatePolicy or RollingUpdatePolicy, not both.")
+    policy = deployment.get("BlueGreenUpdatePolicy", {})
+    kind = policy.get("TrafficRoutingConfiguration", {}).get("Type", "ALL_AT_ONCE")
+    routing = policy.get("TrafficRoutingConfiguration", {})
+    for needed, member in (("CANARY", "CanarySize"), ("LINEAR", "LinearStepSize")):
+        if kind == needed and member not in routing:
+            raise invalid(f"TrafficRoutingConfiguration of type {kind} needs {member}.")
+    variants = config.request["ProductionVariants"]
+    if "RollingUpdatePolicy" in deployment and len(variants) > 1:
+        raise invalid("RollingUpdatePolicy is not supported for endpoints with several production variants.")
+    if kind != "ALL_AT_ONCE" and endpoint.fleet is not None:
+        names = {variant["VariantName"] for variant in variants}
+        if names != set(endpoint.fleet.variants):
+            raise invalid(
+                f"A {kind} deployment must keep the variants: {', '.join(sorted(endpoint.fleet.variants))},"
+                f" got {', '.join(sorted(names))}."
+            )
 
 
 def _capture_summary(capture: Mapping[str, Any]) -> Answer:

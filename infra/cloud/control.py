@@ -44,6 +44,7 @@ class CloudInfo(BaseModel):
     home: Path
     serve_image: str
     max_instances: int
+    time_scale: float = 1.0
 
 
 def status(home: Path) -> CloudInfo | None:
@@ -66,6 +67,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     serve_image: str | None = None,
     serve_command: tuple[str, ...] | None = None,
     max_instances: int | None = None,
+    time_scale: float | None = None,
     seed: int | None = None,
     timeout_s: float = 60,
 ) -> CloudInfo:
@@ -82,6 +84,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
         serve_image: a pattern: models whose image matches are run as processes; None is *sagestage-inference*.
         serve_command: what runs an instance; None is the inference server.
         max_instances: the most processes that one variant gets; None is 2.
+        time_scale: how much faster waits, alarm periods and cooldowns pass; None is 1.
         seed: makes variant choice and capture sampling repeatable.
         timeout_s: seconds to wait for it.
 
@@ -90,7 +93,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     """
     if host is not None:
         require_loopback(host)
-    require_sensible(port, max_instances)
+    require_sensible(port, max_instances, time_scale)
     home = home.resolve()
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -105,6 +108,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
             "region": region,
             "serve_image": serve_image,
             "max_instances": max_instances,
+            "time_scale": time_scale,
         }
         given = {name: value for name, value in settings.items() if value is not None}
         running = status(home)

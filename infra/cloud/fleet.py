@@ -95,10 +95,24 @@ class VariantFleet:
         """The healthy instances."""
         return [slot.instance for slot in self._slots if slot.instance is not None]
 
+    @property
+    def size(self) -> int:
+        """How many instances it keeps, healthy or not."""
+        return len(self._slots)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that its instances are working on."""
+        return sum(instance.outstanding for instance in self.instances)
+
     def pick(self) -> Instance | None:
         """The instance that takes the next request."""
         self._turn += 1
         return least_outstanding(self.instances, self._turn)
+
+    def processes(self, count: int) -> int:
+        """How many processes stand for `count` instances on this machine."""
+        return min(count, self._most)
 
     async def scale(self, count: int) -> None:
         """Have `count` instances, or as many of them as one machine is given.
@@ -106,7 +120,7 @@ class VariantFleet:
         Raises:
             InstanceError: a new instance did not become healthy; those of this call are gone again.
         """
-        wanted = min(count, self._most)
+        wanted = self.processes(count)
         surplus = self._slots[wanted:]
         del self._slots[wanted:]
         await asyncio.gather(*(slot.stop(drain=True) for slot in surplus))

@@ -4,6 +4,7 @@ import asyncio
 import fnmatch
 import functools
 import logging
+import math
 import random
 import shutil
 import uuid
@@ -11,15 +12,17 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.cloud import artifacts
+from infra.cloud import artifacts, rollout
 from infra.cloud.capture import Capture, CaptureConfig
+from infra.cloud.deployment import Crew, roll_out
 from infra.cloud.errors import InstanceError
 from infra.cloud.fleet import VariantFleet
 from infra.cloud.groups import Groups
 from infra.cloud.instances import FAILURE_REASON_LENGTH, InstanceSpec, Launcher
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
-from infra.cloud.store import Config, Endpoint, Fleet, Store, Variant
+from infra.cloud.store import Config, Endpoint, Fleet, Pending, Store, Variant
+from infra.cloud.watch import Watch
 
 # What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
 _UNSUPPORTED_CONFIG = {
@@ -36,8 +39,9 @@ log = logging.getLogger(__name__)
 class Hosting:
     """Endpoints as processes. Everything runs on the event loop's thread; only files and moto's S3 are threaded."""
 
-    def __init__(self, options: Options, moto: Moto, groups: Groups) -> None:
+    def __init__(self, options: Options, moto: Moto, groups: Groups, watch: Watch) -> None:
         self.options = options
+        self._watch = watch
         self.store = Store()
         self._moto = moto
         self._launcher = Launcher(options, groups)
@@ -56,10 +60,10 @@ class Hosting:
         endpoint.task = asyncio.create_task(self._create(endpoint, config))
 
     def update(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> None:
-        """Replace the fleet, all at once, when the new one is healthy: Updating, then InService.
+        """Replace the fleet as the endpoint's deployment configuration says: Updating, then InService.
 
         Args:
-            endpoint: one that is in service.
+            endpoint: one that is in service; its `deployment` is that of this update.
             config: what it shall run.
             keep: per variant name the retained `weight` and `count`; `capture` at the key "".
         """
@@ -91,36 +95,54 @@ class Hosting:
             await asyncio.wait(tasks)
         for retiring in self._retiring:
             retiring.cancel()
-        await asyncio.gather(*(self._stop(e.fleet, drain=False) for e in endpoints if e.fleet is not None))
+        fleets = [endpoint.fleet for endpoint in endpoints if endpoint.fleet is not None]
+        fleets += [endpoint.pending.fleet for endpoint in endpoints if endpoint.pending is not None]
+        await asyncio.gather(*(self._stop(fleet, drain=False) for fleet in fleets))
 
     async def _create(self, endpoint: Endpoint, config: Config) -> None:
+        fleet = None
         try:
-            endpoint.fleet = await self._start(endpoint, config, {})
+            fleet = await self._prepared(endpoint, config, {})
+            await _grow(fleet, 1.0)
+            endpoint.fleet = fleet
         except InstanceError as error:
             endpoint.become("Failed", _reason(error))
-            return
         except Exception as error:
             log.exception("creating %s", endpoint.name)
             endpoint.become("Failed", f"The embedded cloud failed: {error!r}")
-            return
-        endpoint.become("InService")
+        else:
+            endpoint.become("InService")
+        finally:
+            if fleet is not None and endpoint.fleet is None:
+                await self._stop(fleet, drain=False)
 
     async def _update(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> None:
         old = endpoint.fleet
+        if old is None:
+            raise ValueError(f"{endpoint.name} has no fleet: it was never in service")
+        plan = rollout.plan(endpoint.deployment, max(variant.count for variant in old.variants.values()))
+        crew = Crew(
+            clock=self._watch.clock,
+            in_alarm=lambda: self._watch.in_alarm(endpoint.region),
+            grow=_grow,
+            retire=lambda fleet: self._retire(self._stop(fleet, drain=True)),
+        )
         try:
-            fresh = await self._start(endpoint, config, keep)
+            endpoint.pending = Pending(await self._prepared(endpoint, config, keep))
+            reason = await roll_out(endpoint, old, endpoint.pending, plan, crew)
         except InstanceError as error:
-            # As after SageMaker's rollback: in service, with the old configuration.
-            endpoint.become("InService", _reason(error))
+            if endpoint.pending is None:  # the model cannot be had: SageMaker rolls back likewise
+                endpoint.become("InService", _reason(error))
+                return
+            endpoint.become("UpdateRollbackFailed", _reason(error))
             return
         except Exception as error:
             log.exception("updating %s", endpoint.name)
-            endpoint.become("InService", f"The embedded cloud failed: {error!r}")
-            return
-        endpoint.fleet, endpoint.config_name = fresh, config.name
-        endpoint.become("InService")
-        if old is not None:
-            self._retire(self._stop(old, drain=True))
+            pending, endpoint.pending = endpoint.pending, None
+            if pending is not None:
+                crew.retire(pending.fleet)
+            reason = f"The embedded cloud failed: {error!r}"
+        endpoint.become("InService", None if reason is None else reason[:FAILURE_REASON_LENGTH])
 
     async def _resize(self, endpoint: Endpoint, weights: Mapping[str, float], counts: Mapping[str, int]) -> None:
         fleet = endpoint.fleet
@@ -145,24 +167,21 @@ class Hosting:
             await asyncio.to_thread(shutil.rmtree, self._home(endpoint), ignore_errors=True)
             self.store.endpoints.pop((endpoint.region, endpoint.name), None)
 
-    async def _start(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> Fleet:
-        """A healthy fleet, or InstanceError and nothing left of it."""
+    async def _prepared(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> Fleet:
+        """A fleet with its models unpacked and no instance yet, or InstanceError and nothing left of it."""
         for member, what in _UNSUPPORTED_CONFIG.items():
             if config.request.get(member):
                 raise InstanceError(f"{what} ({member}) is not supported by the embedded cloud: leave it out locally")
         folder = self._home(endpoint) / f"fleet-{uuid.uuid4().hex[:8]}"
         variants: dict[str, Variant] = {}
         try:
-            async with asyncio.TaskGroup() as group:
-                for declared in config.request["ProductionVariants"]:
-                    kept = keep.get(declared["VariantName"], {})
-                    variant = await self._prepare(endpoint, folder, {**declared, **kept})
-                    variants[variant.name] = variant
-                    group.create_task(variant.fleet.scale(variant.count))
-        except BaseException as error:
-            await asyncio.gather(*(variant.fleet.stop(drain=False, grace_s=0) for variant in variants.values()))
+            for declared in config.request["ProductionVariants"]:
+                kept = keep.get(declared["VariantName"], {})
+                variant = await self._prepare(endpoint, folder, {**declared, **kept})
+                variants[variant.name] = variant
+        except BaseException:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            raise _cause(error) from error
+            raise
         declared_capture = keep.get("", config.request.get("DataCaptureConfig"))
         capture = CaptureConfig.parse(declared_capture)
         seed = random.Random(f"{self.options.seed}/{endpoint.name}" if self.options.seed is not None else None)  # noqa: S311 - as above
@@ -250,6 +269,21 @@ def _status(endpoint: Endpoint) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     return str(error)[:FAILURE_REASON_LENGTH]
+
+
+async def _grow(fleet: Fleet, share: float) -> None:
+    """Give every variant of a fleet the instances that `share` of it takes.
+
+    Raises:
+        InstanceError: some are not healthy; those that were there before stay.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for variant in fleet.variants.values():
+                processes = variant.fleet.processes(variant.count)
+                group.create_task(variant.fleet.scale(math.ceil(share * processes - 1e-9)))
+    except BaseExceptionGroup as errors:
+        raise _cause(errors) from errors
 
 
 def _cause(error: BaseException) -> BaseException:

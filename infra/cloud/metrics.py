@@ -1,11 +1,14 @@
-"""Invocation metrics: tallied per minute, put into the embedded CloudWatch in batches."""
+"""Invocation metrics: counted as cheaply as a request allows, then put into the metric store."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from infra.cloud.series import Key, Store, rounded
 
 NAMESPACE = "AWS/SageMaker"
-FLUSH_EVERY_S = 10.0
 # Metric name to its unit: latencies are in microseconds, the errors are 0 or 1 per request.
 UNITS = {
     "Invocations": "None",
@@ -15,86 +18,103 @@ UNITS = {
     "Invocation4XXErrors": "None",
     "Invocation5XXErrors": "None",
     "InvocationModelErrors": "None",
+    "ConcurrentRequestsPerModel": "None",
 }
 
 
 class Series(NamedTuple):
-    """Where an invocation is counted."""
+    """Where an invocation is counted. `config` is its fleet's configuration while there are two fleets, or empty."""
 
     region: str
     endpoint: str
     variant: str
-    minute: int
+    config: str = ""
 
 
 @dataclass
 class Tally:
-    """The statistics of one metric in one minute."""
+    """The invocations of one series in one cell of time."""
 
     count: int = 0
-    total: float = 0.0
-    least: float = float("inf")
-    most: float = float("-inf")
+    client_errors: int = 0
+    server_errors: int = 0
+    model_errors: int = 0
+    shares: Counter[float] = field(default_factory=Counter)
+    concurrent: Counter[float] = field(default_factory=Counter)
+    model_us: list[float] = field(default_factory=list)
+    overhead_us: list[float] = field(default_factory=list)
 
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self.count += 1
-        self.total += value
-        self.least = min(self.least, value)
-        self.most = max(self.most, value)
+    def values(self) -> Iterator[tuple[str, Counter[float]]]:
+        """Every metric with its values, each with how often it came."""
+        yield "Invocations", Counter({1.0: self.count})
+        yield "InvocationsPerInstance", self.shares
+        yield "ModelLatency", Counter(map(rounded, self.model_us))
+        yield "OverheadLatency", Counter(map(rounded, self.overhead_us))
+        yield "Invocation4XXErrors", _flags(self.client_errors, self.count)
+        yield "Invocation5XXErrors", _flags(self.server_errors, self.count)
+        yield "InvocationModelErrors", _flags(self.model_errors, self.count)
+        yield "ConcurrentRequestsPerModel", self.concurrent
 
 
 class Metrics:
-    """Counts invocations between two flushes."""
+    """Counts invocations between two flushes.
 
-    def __init__(self) -> None:
-        self._tallies: dict[Series, dict[str, Tally]] = {}
+    Args:
+        store: where they go.
+        clock: seconds since 1970.
+    """
 
-    def count(self, series: Series, status: int, model_us: float, overhead_us: float, instances: int) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._tallies: dict[tuple[Series, int], Tally] = {}
+
+    def count(
+        self, series: Series, status: int, model_us: float, overhead_us: float, instances: int, outstanding: int = 1
+    ) -> None:
         """Count one invocation.
 
         Args:
-            series: endpoint, variant and minute (seconds since 1970, divided by 60).
+            series: endpoint, variant and fleet.
             status: what the container answered; 0 when it did not.
             model_us: time that the container took, microseconds.
             overhead_us: time that everything else took, microseconds.
             instances: healthy instances of the variant.
+            outstanding: requests that the variant was working on, this one included.
         """
-        tallies = self._tallies.get(series)
-        if tallies is None:
-            tallies = self._tallies[series] = {name: Tally() for name in UNITS}
-        client, ok = 400 <= status < 500, 200 <= status < 300
-        tallies["Invocations"].add(1)
-        tallies["InvocationsPerInstance"].add(1 / max(instances, 1))
-        tallies["ModelLatency"].add(model_us)
-        tallies["OverheadLatency"].add(overhead_us)
-        tallies["Invocation4XXErrors"].add(client)
-        tallies["Invocation5XXErrors"].add(not client and not ok)
-        tallies["InvocationModelErrors"].add(not ok)
+        key = (series, int(self._clock() // self._store.cell_s))
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        tally.count += 1
+        if 400 <= status < 500:
+            tally.client_errors += 1
+        elif not 200 <= status < 300:
+            tally.server_errors += 1
+        if not 200 <= status < 300:
+            tally.model_errors += 1
+        tally.shares[1 / max(instances, 1)] += 1
+        tally.concurrent[outstanding] += 1
+        tally.model_us.append(model_us)
+        tally.overhead_us.append(overhead_us)
 
-    def take(self) -> dict[str, list[dict[str, Any]]]:
-        """What was counted since the last call: region to PutMetricData's MetricData."""
+    def flush(self) -> None:
+        """Put what was counted into the store: by endpoint and variant, and by configuration where that is known."""
         taken, self._tallies = self._tallies, {}
-        batches: dict[str, list[dict[str, Any]]] = {}
-        for series, tallies in taken.items():
-            for name, tally in tallies.items():
-                batches.setdefault(series.region, []).append(_datum(series, name, tally))
-        return batches
+        for (series, cell), tally in taken.items():
+            moment = (cell + 0.5) * self._store.cell_s
+            for name, values in tally.values():
+                for dimensions in _dimensions(series):
+                    self._store.put(Key(series.region, NAMESPACE, name, dimensions), moment, values, UNITS[name])
 
 
-def _datum(series: Series, name: str, tally: Tally) -> dict[str, Any]:
-    return {
-        "MetricName": name,
-        "Dimensions": [
-            {"Name": "EndpointName", "Value": series.endpoint},
-            {"Name": "VariantName", "Value": series.variant},
-        ],
-        "Timestamp": datetime.fromtimestamp(60 * series.minute, UTC),
-        "Unit": UNITS[name],
-        "StatisticValues": {
-            "SampleCount": tally.count,
-            "Sum": tally.total,
-            "Minimum": tally.least,
-            "Maximum": tally.most,
-        },
-    }
+def _dimensions(series: Series) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Sorted, as keys are."""
+    endpoint, variant = ("EndpointName", series.endpoint), ("VariantName", series.variant)
+    yield endpoint, variant
+    if series.config:
+        yield ("EndpointConfigName", series.config), endpoint, variant
+
+
+def _flags(ones: int, count: int) -> Counter[float]:
+    return +Counter({1.0: ones, 0.0: count - ones})

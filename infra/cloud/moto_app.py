@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -24,7 +24,7 @@ from moto.core.request import (
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from infra.cloud import moto_s3
-from infra.cloud.errors import InstanceError
+from infra.cloud.errors import AwsError, InstanceError
 
 ACCOUNT = str(DEFAULT_ACCOUNT_ID)
 # Enough for parallel uploads beside control calls; moto holds the interpreter lock most of the time anyway.
@@ -125,11 +125,18 @@ class Moto:
         made = get_backend("s3")[ACCOUNT]["aws"].put_object(bucket, key, value)
         made.set_metadata({"Content-Type": content_type})
 
-    def put_metrics(self, region: str, namespace: str, data: list[dict[str, Any]]) -> None:
-        """Put metric data, in the members of PutMetricData, into the embedded CloudWatch."""
-        # moto's own moments are naive, in UTC: one that is not would make every later query fail.
-        naive = [{**datum, "Timestamp": datum["Timestamp"].astimezone(UTC).replace(tzinfo=None)} for datum in data]
-        get_backend("cloudwatch")[ACCOUNT][region].put_metric_data(namespace, naive)
+    def notify(self, region: str, action: str, subject: str, message: str) -> None:
+        """Carry an alarm's action out: publish to an SNS topic. Other actions are AWS's own and do nothing here.
+
+        Raises:
+            AwsError: the topic does not exist.
+        """
+        if ":sns:" not in action:
+            return
+        topics = get_backend("sns")[ACCOUNT][region]
+        if action not in topics.topics:
+            raise AwsError("NotFound", f"topic {action} does not exist")
+        topics.publish(message, arn=action, subject=subject[:100])
 
 
 def _environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:

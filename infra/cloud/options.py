@@ -10,6 +10,7 @@ DEFAULT_PORT = 4577
 DEFAULT_REGION = "us-east-1"
 DEFAULT_SERVE_IMAGE = "*sagestage-inference*"
 DEFAULT_MAX_INSTANCES = 2
+MOST_TIME_SCALE = 600  # an alarm's minute is then a tenth of a second
 INVOCATION_TIMEOUT_S = 60.0  # InvokeEndpoint's limit
 SERVE_COMMAND = (sys.executable, "-m", "inference", "serve")
 
@@ -27,6 +28,7 @@ class Options:
         serve_command: what runs an instance; the container contract is in its environment.
         max_instances: the most processes that one variant gets, whatever its instance count says.
         invocation_timeout_s: seconds that a container has for an answer.
+        time_scale: how much faster than this machine's time waits, alarm periods and cooldowns pass.
         seed: makes variant choice and capture sampling repeatable; None draws a fresh one.
     """
 
@@ -37,6 +39,7 @@ class Options:
     serve_image: str = DEFAULT_SERVE_IMAGE
     serve_command: tuple[str, ...] = field(default=SERVE_COMMAND)
     max_instances: int = DEFAULT_MAX_INSTANCES
+    time_scale: float = 1.0
     seed: int | None = None
     invocation_timeout_s: float = INVOCATION_TIMEOUT_S
 
@@ -47,7 +50,7 @@ class Options:
         return f"http://{host}:{self.port}"
 
 
-def require_sensible(port: int | None, max_instances: int | None) -> None:
+def require_sensible(port: int | None, max_instances: int | None, time_scale: float | None = None) -> None:
     """Refuse numbers that cannot be; None is what was not given.
 
     Raises:
@@ -57,3 +60,5 @@ def require_sensible(port: int | None, max_instances: int | None) -> None:
         raise CloudError(f"--port must be between 1 and 65535, got {port}")
     if max_instances is not None and max_instances < 1:
         raise CloudError(f"--max-instances must be at least 1, got {max_instances}")
+    if time_scale is not None and not 1 <= time_scale <= MOST_TIME_SCALE:
+        raise CloudError(f"--time-scale must be between 1 and {MOST_TIME_SCALE}, got {time_scale:g}")

@@ -63,13 +63,15 @@ class Runtime:
         begun = time.perf_counter()
         headers = request.headers
         _check(headers, request.content_length)
-        endpoint, fleet = self._live(region, name)
+        self._live(region, name)
         body = await request.content.read()
         if len(body) > BODY_LIMIT:
             raise _too_large()
+        # Chosen when the body is there: a fleet that was chosen earlier might be retired by now.
+        endpoint, fleet = self._live(region, name)
         variant = self._variant(endpoint, fleet, headers.get(_TARGET_VARIANT))
         reply = await self._ask(endpoint, variant, headers, body)
-        self._count(endpoint, variant, reply, begun)
+        self._count(endpoint, fleet, variant, reply, begun)
         if not 200 <= reply.status < 300:
             raise _model_error(endpoint, reply)
         event = str(uuid.uuid4())
@@ -85,9 +87,12 @@ class Runtime:
 
     def _live(self, region: str, name: str) -> tuple[Endpoint, Fleet]:
         endpoint = self._hosting.store.endpoints.get((region, name))
-        if endpoint is None or endpoint.fleet is None:
+        fleet = (
+            None if endpoint is None else endpoint.fleet_for(self._hosting.draw.random() if endpoint.pending else 1.0)
+        )
+        if endpoint is None or fleet is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
-        return endpoint, endpoint.fleet
+        return endpoint, fleet
 
     def _variant(self, endpoint: Endpoint, fleet: Fleet, target: str | None) -> Variant:
         variants = fleet.variants
@@ -115,10 +120,12 @@ class Runtime:
             "ServiceUnavailable", f"Variant {variant.name} of endpoint {endpoint.name} has no healthy instance.", 503
         )
 
-    def _count(self, endpoint: Endpoint, variant: Variant, reply: Reply, begun: float) -> None:
+    def _count(self, endpoint: Endpoint, fleet: Fleet, variant: Variant, reply: Reply, begun: float) -> None:
         overhead_us = (time.perf_counter() - begun) * 1e6 - reply.model_us
-        series = Series(endpoint.region, endpoint.name, variant.name, int(time.time()) // 60)
-        self._metrics.count(series, reply.status, reply.model_us, overhead_us, len(variant.fleet.instances))
+        config = fleet.config.name if endpoint.pending is not None else ""
+        series = Series(endpoint.region, endpoint.name, variant.name, config)
+        instances, busy = len(variant.fleet.instances), variant.fleet.outstanding + 1
+        self._metrics.count(series, reply.status, reply.model_us, overhead_us, instances, busy)
 
 
 async def _post(instance: Instance, headers: dict[str, str], body: bytes) -> Reply:

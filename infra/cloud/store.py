@@ -66,8 +66,24 @@ class Fleet:
 
 
 @dataclass
+class Pending:
+    """The fleet of a rollout under way, and its share of the traffic, 0 to 1."""
+
+    fleet: Fleet
+    share: float = 0.0
+    stage: str = "Creating"
+    began: datetime = field(default_factory=now)
+    changed: datetime = field(default_factory=now)
+
+    def shift(self, share: float) -> None:
+        """Give it another share: VariantStatus has Baking for what takes traffic and is watched."""
+        self.share, self.changed = share, now()
+        self.stage = "Baking" if share else "Deleting"
+
+
+@dataclass
 class Endpoint:
-    """An endpoint. `fleet` is what answers; None until one was healthy."""
+    """An endpoint. `fleet` is what answers, None until one was healthy; `pending` takes a share during a rollout."""
 
     name: str
     region: str
@@ -76,6 +92,7 @@ class Endpoint:
     status: str = "Creating"
     reason: str | None = None
     fleet: Fleet | None = None
+    pending: Pending | None = None
     deployment: Mapping[str, Any] | None = None
     task: asyncio.Task[None] | None = None
     created: datetime = field(default_factory=now)
@@ -85,6 +102,11 @@ class Endpoint:
     def arn(self) -> str:
         """Its ARN."""
         return arn(self.region, "endpoint", self.name)
+
+    def fleet_for(self, roll: float) -> Fleet | None:
+        """The fleet that a request goes to; `roll` is a uniform draw from [0, 1)."""
+        pending = self.pending
+        return pending.fleet if pending is not None and roll < pending.share else self.fleet
 
     def become(self, status: str, reason: str | None = None) -> None:
         """Change the status, and why."""

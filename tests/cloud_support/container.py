@@ -1,16 +1,19 @@
 """A small serving container for tests of the embedded cloud: /ping and /invocations over real HTTP, on asyncio alone.
 
 The model's files and environment say how it behaves: FAIL_AT_START exits with a message, NEVER_HEALTHY answers 503,
-SLOW_S delays every answer. POST /invocations echoes what it was sent, unless the body is one of the words below.
+SLOW_S delays every answer, ERRORS makes every n-th a 500. POST /invocations echoes what it was sent, unless the body is
+one of the words below.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import sys
 from pathlib import Path
 
+ASKED = itertools.count(1)
 MODEL = Path(os.environ["SAGESTAGE_BASE_DIR"]) / "model"
 
 
@@ -18,6 +21,8 @@ async def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, 
     if path == "/ping":
         return (503 if "NEVER_HEALTHY" in os.environ else 200), {}, b""
     await asyncio.sleep(float(os.environ.get("SLOW_S", "0")))
+    if "ERRORS" in os.environ and next(ASKED) % int(os.environ["ERRORS"]) == 0:
+        return 500, {"Content-Type": "text/plain"}, b"broken"
     match body:
         case b"refuse":
             return 400, {"Content-Type": "text/plain"}, b"column 'hour' is missing"
