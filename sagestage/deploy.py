@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,10 @@ class Deployment:
 
     def _engine(self) -> Engine:
         from infra.engine import Engine
+        from infra.engine.secrets import passphrase
         from infra.provider import AwsProvider
 
+        passphrase(os.environ, self.project.home)  # made now: either engine may be the first to need it
         return Engine(
             root=self.project.root,
             stack=self.stack,
