@@ -6,8 +6,11 @@ with PrivateRay() as cluster, prepare(champion) as prepared:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,14 @@ import numpy as np
 from inference.contract import artifact
 from inference.contract.artifact import Golden, Manifest
 from inference.contract.errors import ContractError
-from inference.contract.network import NetworkSpec, Single
+from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
-from inference.contract.schema import Task
+from inference.contract.schema import Floats, Rows, Task
 from inference.contract.transform import Transform
+from training import baselines, calibrate, evaluate, features, gate, report
 from training import dataset as data
-from training import evaluate, features, gate
+from training.assess import Evaluation, assess
+from training.baselines import Baseline
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError, TrainingError
@@ -30,6 +35,7 @@ from training.gate import Verdict
 from training.heldout import HeldOut
 from training.package import golden, versions
 from training.prepared import Prepared, prepare
+from training.quality import Quality
 from training.ray_train import PrivateRay, Trained
 
 __all__ = ["Prepared", "TrainResult", "fit", "fit_all", "prepare", "train"]
@@ -39,6 +45,14 @@ _HYPERPARAMETERS = (
 )  # fmt: skip
 HELD_OUT_ROWS = 2_000
 """Test rows that a result keeps in memory, to send to an endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the workers made, and the losses that were heard of on the way."""
+
+    trained: Trained
+    losses: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,10 @@ class TrainResult:
         counts: values changed, by column, over all rows.
         warnings: what is odd about the data, in sentences.
         epochs, best_epoch: epochs run, and the one (from 1) whose weights were kept.
+        losses: the mean loss of each epoch, on training and on validation rows.
+        evaluation: the thorough look at the test rows.
+        quality: the look at the data before training.
+        report: report.html.
         seconds: by stage; data and fit are shared by the models of one preparation, train is without Ray's start.
         held_out: test rows as JSON instances.
         predictions: the offline predictions for `held_out`, row by row.
@@ -73,6 +91,10 @@ class TrainResult:
     warnings: tuple[str, ...]
     epochs: int
     best_epoch: int
+    losses: tuple[tuple[float, float], ...]
+    evaluation: Evaluation
+    quality: Quality
+    report: Path
     seconds: dict[str, float]
     held_out: HeldOut
     predictions: Predictions
@@ -117,11 +139,13 @@ def fit_all(
         )
         for config in configs
     ]
-    models = _train(prepared, configs, networks, cluster, on_event)
-    return [
-        _finish(prepared, config, network, trained, on_event)
-        for config, network, trained in zip(configs, networks, models, strict=True)
-    ]
+    with ThreadPoolExecutor(1, "baselines") as beside:
+        rivals = beside.submit(baselines.fit, prepared)  # this process waits for Ray's workers meanwhile
+        models = _train(prepared, configs, networks, cluster, on_event)
+        return [
+            _finish(prepared, config, network, trained, rivals, on_event)
+            for config, network, trained in zip(configs, networks, models, strict=True)
+        ]
 
 
 def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
@@ -154,7 +178,8 @@ def _train(
     networks: Sequence[NetworkSpec],
     cluster: PrivateRay,
     on_event: OnEvent,
-) -> list[Trained]:
+) -> list[Learnt]:
+    heard: list[list[tuple[float, float]]] = [[] for _ in configs]
     with Stages(on_event).stage(Stage.TRAIN) as stage:
         stage.at("starting Ray")
         cluster.ready()
@@ -162,6 +187,7 @@ def _train(
 
         def tell(number: int, epoch: Epoch) -> None:
             losses = epoch.train_loss, epoch.validation_loss
+            heard[number].append(losses)
             on_event(EpochFinished(configs[number].name, epoch.number, configs[number].epochs, *losses))
 
         stage.at("starting workers")
@@ -183,17 +209,31 @@ def _train(
             f"{config.name} {trained.epochs} epochs, the best was {trained.best}"
             for config, trained in zip(configs, models, strict=True)
         )
-    return models
+    return [Learnt(trained, tuple(losses)) for trained, losses in zip(models, heard, strict=True)]
 
 
 def _finish(
-    prepared: Prepared, config: TrainConfig, network: NetworkSpec, trained: Trained, on_event: OnEvent
+    prepared: Prepared,
+    config: TrainConfig,
+    network: NetworkSpec,
+    learnt: Learnt,
+    rivals: Future[tuple[Baseline, ...]],
+    on_event: OnEvent,
 ) -> TrainResult:
-    """Gate and package."""
+    """Calibrate, gate, package, report."""
+    trained = learnt.trained
     stages = Stages(on_event, config.name)
     with stages.stage(Stage.GATE) as stage:
-        predictions, metrics, oddities = _evaluate(prepared, network, trained.weights)
+        weights, notes = _calibrated(prepared, network, trained.weights)
+        predictions, metrics, oddities, actual = _evaluate(prepared, network, weights)
         verdict = gate.judge(config.gates, metrics)
+
+        def predict(rows: Rows) -> Predictions:
+            lenient = prepared.transform.model_copy(update={"missing_history": "impute"})
+            return Predictions.of(prepared.transform, forward(network, weights, lenient.apply(rows).matrix))
+
+        stage.at("comparing with baselines")
+        evaluation = assess(prepared, predictions, actual, metrics, predict, rivals.result())
         stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     held_out = HeldOut.of(prepared.dataset, prepared.transform, limit=HELD_OUT_ROWS)
     rows = {str(part): len(found) for part, found in prepared.dataset.parts.items()}
@@ -210,8 +250,26 @@ def _finish(
                 trained_until=prepared.dataset.until,
                 versions=versions(),
             )
-            digest = _pack(path, manifest, trained.weights, golden(held_out, predictions))
-            stage.summary = f"{path}, {path.stat().st_size:,} bytes, {digest[:12]}"
+            digest = _pack(path, manifest, weights, golden(held_out, predictions))
+            stage.summary = f"{path.name}, {path.stat().st_size:,} bytes, sha256 {digest[:12]}…"
+    left_out = {str(part): left for part, left in prepared.features.left_out.items()}
+    warnings = (*prepared.warnings, *oddities)
+    story = report.Story(
+        config=config,
+        transform=prepared.transform,
+        evaluation=evaluation,
+        verdict=verdict,
+        quality=prepared.quality,
+        losses=learnt.losses,
+        best_epoch=trained.best,
+        rows=rows,
+        left_out=left_out,
+        counts=prepared.features.counts,
+        warnings=warnings,
+        until=prepared.dataset.until,
+        made=datetime.now(UTC),
+        notes=notes,
+    )
     return TrainResult(
         config=config,
         transform=prepared.transform,
@@ -220,15 +278,46 @@ def _finish(
         metrics=metrics,
         verdict=verdict,
         rows=rows,
-        left_out={str(part): left for part, left in prepared.features.left_out.items()},
+        left_out=left_out,
         counts=prepared.features.counts,
-        warnings=(*prepared.warnings, *oddities),
+        warnings=warnings,
         epochs=trained.epochs,
         best_epoch=trained.best,
+        losses=learnt.losses,
+        evaluation=evaluation,
+        quality=prepared.quality,
+        report=_write(config.output / config.name / "report.html", report.page(story)),
         seconds=prepared.seconds | {str(Stage.TRAIN): trained.seconds} | stages.seconds,
         held_out=held_out,
         predictions=predictions.part(0, len(held_out)),
     )
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a text, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"{path}: cannot be written: {error.strerror}: choose another output") from None
+    return path
+
+
+def _calibrated(
+    prepared: Prepared, network: NetworkSpec, weights: Mapping[str, Single]
+) -> tuple[Mapping[str, Single], tuple[str, ...]]:
+    """A classification's weights with the temperature that suits the validation rows, and what was done."""
+    if prepared.task is Task.REGRESSION:
+        return weights, ()
+    rows = np.load(prepared.features.usable[Part.VALIDATION])
+    classes = np.load(prepared.features.targets, mmap_mode="r")[rows]
+    outputs = forward(network, weights, prepared.features.matrix()[rows])
+    by = calibrate.temperature(outputs, classes)
+    note = f"Probabilities were calibrated on the validation rows: outputs are divided by {by:.3g}."
+    return calibrate.cool(weights, network, by), (note,)
 
 
 def _pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], rows: Golden) -> str:
@@ -242,8 +331,8 @@ def _pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], rows: G
 
 def _evaluate(
     prepared: Prepared, network: NetworkSpec, weights: Mapping[str, Single]
-) -> tuple[Predictions, dict[str, float], list[str]]:
-    """Predictions for all test rows, the metrics on those that have a target, and what is odd about the others."""
+) -> tuple[Predictions, dict[str, float], list[str], Floats]:
+    """Predictions for all test rows, metrics on those with a target, what is odd about the others, and the targets."""
     dataset, transform = prepared.dataset, prepared.transform
     part, column = dataset.parts[Part.TEST], dataset.index(dataset.target)
     predictions = evaluate.predict(transform, network, weights, prepared.features.matrix()[part.start : part.stop])
@@ -258,4 +347,4 @@ def _evaluate(
         new := int((features.class_indices(transform, actual) == -1).sum())
     ):
         warnings.append(f"{new} test rows are of classes that no training row has: they count as misses")
-    return predictions, evaluate.metrics(predictions, transform, actual), warnings
+    return predictions, evaluate.metrics(predictions, transform, actual), warnings, actual
