@@ -184,11 +184,20 @@ def invoke(
     *,
     data: Annotated[str, typer.Option(help="The request's body: a file, or - for standard input.")] = "-",
     variant: Annotated[str | None, typer.Option(help="Ask this variant, whatever the weights.")] = None,
+    user: Annotated[str | None, typer.Option(help="Ask this user's variant, by a stable hash and the weights.")] = None,
+    salt: Annotated[str | None, typer.Option(help="The experiment's salt for --user; the endpoint's name.")] = None,
     content_type: Annotated[str, typer.Option(help="What the body is.")] = "application/json",
     accept: Annotated[str, typer.Option(help="What the answer shall be.")] = "application/json",
 ) -> None:
     """Send one request to an endpoint and print the answer."""
-    commands.invoke(Project.find(), endpoint, data=data, variant=variant, content_type=content_type, accept=accept)
+    commands.invoke(
+        Project.find(),
+        endpoint,
+        data=data,
+        target=commands.Target(variant, user, salt),
+        content_type=content_type,
+        accept=accept,
+    )
 
 
 @app.command(epilog="Example: sagestage status --json")

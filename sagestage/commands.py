@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.markup import escape
@@ -14,6 +15,9 @@ from sagestage import aws, output, report
 from sagestage.errors import GateError, SagestageError
 from sagestage.progress import Stages
 from sagestage.project import Project
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 DATA_BYTES = 6_291_456
 """The most that InvokeEndpoint takes (AWS documentation of the SageMaker runtime)."""
@@ -119,8 +123,29 @@ def _next_step(operation: str, changed: bool) -> str:  # noqa: FBT001  # two fac
             return ""
 
 
+@dataclass(frozen=True)
+class Target:
+    """Who shall answer: a variant by name, or the variant of a user; both None leave it to the weights."""
+
+    variant: str | None = None
+    user: str | None = None
+    salt: str | None = None
+
+    def choose(self, sagemaker: SageMakerClient, endpoint: str) -> str | None:
+        """The TargetVariant. Raises SagestageError when both a variant and a user are named."""
+        if self.user is None:
+            return self.variant
+        if self.variant is not None:
+            raise SagestageError("--variant and --user exclude each other: give one of them")
+        from inference import router
+
+        variants = sagemaker.describe_endpoint(EndpointName=endpoint).get("ProductionVariants", [])
+        weights = {str(one["VariantName"]): float(one.get("CurrentWeight", 0.0)) for one in variants}
+        return router.choose(self.user, weights, salt=endpoint if self.salt is None else self.salt)
+
+
 def invoke(
-    project: Project, endpoint: str | None, *, data: str, variant: str | None, content_type: str, accept: str
+    project: Project, endpoint: str | None, *, data: str, target: Target, content_type: str, accept: str
 ) -> None:
     """Send one request and print the answer's body; who answered goes to standard error."""
     from botocore.exceptions import ClientError
@@ -131,6 +156,7 @@ def invoke(
     if len(body) > DATA_BYTES:
         raise SagestageError(f"the body has {len(body)} bytes; InvokeEndpoint takes at most {DATA_BYTES}")
     try:
+        variant = target.choose(aws.client(info, "sagemaker"), name)
         answer = aws.client(info, "sagemaker-runtime").invoke_endpoint(
             EndpointName=name,
             Body=body,
