@@ -78,7 +78,7 @@ class Stack:
 def stack(tmp_path: Path) -> Iterator[Stack]:
     root = tmp_path / "project"
     root.mkdir()
-    with running(tmp_path / "cloud") as cloud:
+    with running(tmp_path / "cloud", time_scale=600) as cloud:  # a bake of ten minutes is one second
         yield Stack(root, cloud)
 
 
