@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import string
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ def read(root: Path, stack: str) -> dict[str, Any]:
     """The stack's configuration: key (`namespace:name`) to value.
 
     Raises:
-        SagestageError: there is no such stack file, or it is not valid.
+        SagestageError: there is no such stack file, it is not valid, or it has keys that the project does not know.
     """
     path = path_of(root, stack)
     if not path.exists():
@@ -78,7 +79,25 @@ def read(root: Path, stack: str) -> dict[str, Any]:
     config = content.get("config", {})
     if not isinstance(config, dict):
         raise SagestageError(f"{path.relative_to(root)}: 'config' must be a mapping, got {type(config).__name__}")
+    _refuse_unknown(root, path, config)
     return config
+
+
+def _refuse_unknown(root: Path, path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse keys of the project's own that Pulumi.yaml does not declare, where it declares some.
+
+    Pulumi takes them and no program reads them: a misspelt key is found in production.
+    """
+    declared = _load(root / "Pulumi.yaml").get("config")
+    if not isinstance(declared, dict) or not declared:
+        return
+    own = f"{project_name(root)}:"
+    known = sorted(key if ":" in key else own + key for key in map(str, declared))
+    for key in map(str, config):
+        if key.startswith(own) and key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise SagestageError(f"{path.relative_to(root)}: unknown key {key!r}: {hint} (Pulumi.yaml declares them)")
 
 
 def is_embedded(config: Mapping[str, Any]) -> bool:

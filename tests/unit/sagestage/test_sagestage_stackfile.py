@@ -82,3 +82,20 @@ def test_a_template_with_an_unknown_value_says_which_are_known(root: Path) -> No
     (root / "stacks/local.template.yaml").write_text("config:\n  a: ${rival}\n")
     with pytest.raises(SagestageError, match=r"no value for \$\{rival\}; known are url"):
         stackfile.write_local(root, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("key", "match"),
+    [("shop:champoin", "did you mean shop:champion"), ("shop:x", "known are shop:champion, shop:image")],
+)
+def test_a_key_that_the_project_does_not_declare_is_refused(root: Path, key: str, match: str) -> None:
+    with (root / "Pulumi.yaml").open("a") as file:
+        file.write("config:\n  champion: {type: string}\n  shop:image: {type: string}\n")
+    (root / "stacks/Pulumi.local.yaml").write_text(f"config:\n  shop:image: i\n  aws:region: r\n  {key}: 1\n")
+    with pytest.raises(SagestageError, match=match):
+        stackfile.read(root, "local")
+
+
+def test_without_declarations_every_key_is_taken(root: Path) -> None:
+    (root / "stacks/Pulumi.local.yaml").write_text("config:\n  shop:anything: 1\n")
+    assert stackfile.read(root, "local") == {"shop:anything": 1}
