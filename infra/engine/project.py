@@ -162,14 +162,18 @@ def resolve(project: Project, file: StackFile, decrypt: Callable[[str], str]) ->
 
 
 def _known(project: Project, file: StackFile, key: Any) -> None:
-    """Refuses a key that nothing reads."""
+    """Refuses a key without a namespace, and one that is a misspelling of a declared key that has no value.
+
+    A program may read keys that Pulumi.yaml does not declare, as it may under the real engine.
+    """
     if not isinstance(key, str) or ":" not in key:
         raise EngineError(f"{file.path}: key {key!r} has no namespace; write {project.name}:{key}")
     own = {known for known in project.declared if known.startswith(f"{project.name}:")}
     if own and key.startswith(f"{project.name}:") and key not in own:
-        close = difflib.get_close_matches(key, own, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"Pulumi.yaml declares {', '.join(sorted(own))}"
-        raise EngineError(f"{file.path}: unknown key {key!r}; {hint}")
+        lacking = {known for known in own - file.values.keys() if "default" not in project.declared[known]}
+        close = difflib.get_close_matches(key, lacking, 1, cutoff=0.8)
+        if close:
+            raise EngineError(f"{file.path}: unknown key {key!r}; did you mean {close[0]!r}?")
     if key.startswith("pulumi:") and key not in ("pulumi:tags", "pulumi:template"):
         raise unsupported(f"{file.path.name}: {key}")
 

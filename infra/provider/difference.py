@@ -46,9 +46,11 @@ def changes(old: Plain, new: Plain, path: str, below: str = "") -> Iterator[Chan
             yield from changes(old.get(name), new.get(name), path + step, f"{below}.{name}".lstrip("."))
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
-            before = old[index] if index < len(old) else None
-            after = new[index] if index < len(new) else None
-            yield from changes(before, after, f"{path}[{index}]", below)
+            place = f"{path}[{index}]"
+            if index >= len(old) or index >= len(new):  # even an empty item more is a difference
+                yield Change(place, below, Kind.ADD if index >= len(old) else Kind.DELETE)
+            else:
+                yield from changes(old[index], new[index], place, below)
     else:
         yield Change(path, below, Kind.UPDATE)
 

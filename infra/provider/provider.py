@@ -18,7 +18,7 @@ from infra.provider.difference import Change, Kind
 from infra.provider.errors import ConfigurationError, ProviderError
 from infra.provider.invokes import INVOKES
 from infra.provider.planning import DEFAULTS, completed, differences, named_by_program, tags_all
-from infra.provider.state import after_create, after_read, after_update, planned
+from infra.provider.state import after_create, after_interruption, after_read, after_update, planned
 from infra.provider.types import ResourceType
 from infra.provider.values import Plain, Properties, plain_map, property_map, property_value
 
@@ -145,8 +145,16 @@ class AwsProvider(p.Provider):
         return p.CreateResponse(resource_id=resource_id, properties=property_map(state, request.properties))
 
     async def read(self, request: p.ReadRequest) -> p.ReadResponse:
-        """What AWS has now; an empty id when the resource is gone."""
+        """What AWS has now; an empty id when the resource is gone.
+
+        Asked without an id, after a crash (see infra.engine.plugins): what an interrupted creation made.
+
+        Raises:
+            ProviderError: AWS refuses, or what is there is not ours.
+        """
         kind = self._kind(_type(request.urn))
+        if not request.resource_id:
+            return await self._interrupted(kind, request)
         olds, inputs = _given(request.properties), plain_map(request.inputs)
         found = await asyncio.to_thread(after_read, self.aws, kind, request.resource_id, olds, inputs)
         if found is None:
@@ -178,6 +186,17 @@ class AwsProvider(p.Provider):
         """End the resource; one that is gone already is fine."""
         kind = self._kind(_type(request.urn))
         await asyncio.to_thread(kind.end, self.aws, request.resource_id, _given(request.properties), request.timeout)
+
+    async def _interrupted(self, kind: ResourceType, request: p.ReadRequest) -> p.ReadResponse:
+        inputs = plain_map(request.inputs)
+        given = _given(request.inputs)
+        tags = tags_all(kind, given, self.aws.settings.default_tags)
+        found = await asyncio.to_thread(after_interruption, self.aws, kind, inputs, tags)
+        if found is None:
+            return p.ReadResponse(resource_id="")
+        made, state = found
+        state.pop(DEFAULTS, None)
+        return p.ReadResponse(made, property_map(state, request.inputs), dict(request.inputs))
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from infra.provider.props import Prop, props
 from infra.provider.tagging import Tagging
 from infra.provider.types import ResourceType
 from infra.provider.values import Properties
-from infra.provider.waiting import ENDPOINT_DEADLINE_S, Done, Failed, Wait, delay_s, endpoint_verdict
+from infra.provider.waiting import ENDPOINT_DEADLINE_S, Done, Failed, Wait, at_rest, delay_s, endpoint_verdict
 
 NAME = AutoName(limit=63)
 TAGGING = Tagging(add="AddTags", remove="DeleteTags", list="ListTags", target="ResourceArn")
@@ -87,8 +87,9 @@ class EndpointType(ResourceType):
         Raises:
             DeploymentError: it failed or was rolled back, with SageMaker's reason, or was not ready in time.
         """
-        same = self.inputs["endpointConfigName"].same(olds.get("endpointConfigName"), news.get("endpointConfigName"))
-        if same and self._runs(aws, resource_id, olds) == news.get("endpointConfigName"):
+        # An update whose process died may still be under way.
+        found = self._wait(aws, resource_id, olds, timeout_s, at_rest)
+        if found is not None and found.get("EndpointConfigName") == news.get("endpointConfigName"):
             return  # another deployment policy alone: SageMaker takes it with the next update
         super().change(aws, resource_id, olds, news, timeout_s)
         self._settle(aws, resource_id, news, timeout_s)
@@ -98,9 +99,16 @@ class EndpointType(ResourceType):
         super().end(aws, resource_id, state, timeout_s)
         self._wait(aws, resource_id, state, timeout_s, lambda found: Done() if found is None else Wait())
 
-    def _runs(self, aws: Aws, name: str, state: Properties) -> str | None:
-        found = self._describe(aws, name, state)
-        return None if found is None else found.get("EndpointConfigName")
+    def recover(self, aws: Aws, inputs: Properties, timeout_s: float) -> str:
+        """The endpoint, once it is ready; one that failed is removed, since its name blocks the next attempt."""
+        name = super().recover(aws, inputs, timeout_s)
+        if self._describe(aws, name, inputs) is None:
+            return ""
+        found = self._wait(aws, name, inputs, timeout_s, at_rest)
+        if found is not None and found.get("EndpointStatus") == "Failed":
+            self.end(aws, name, inputs, timeout_s)
+            return ""
+        return name
 
     def _settle(self, aws: Aws, name: str, wanted: Properties, timeout_s: float) -> None:
         configuration = str(wanted["endpointConfigName"])
@@ -121,13 +129,15 @@ class EndpointType(ResourceType):
         state: Properties,
         timeout_s: float,
         judge: Callable[[dict[str, Any] | None], Wait | Done | Failed],
-    ) -> None:
+    ) -> dict[str, Any] | None:
+        """What the endpoint is described as, once the judge has what it waits for."""
         deadline = aws.clock() + (timeout_s or ENDPOINT_DEADLINE_S)
         attempt = 0
         while True:
-            match judge(self._describe(aws, name, state)):
+            found = self._describe(aws, name, state)
+            match judge(found):
                 case Done():
-                    return
+                    return found
                 case Failed(reason):
                     raise DeploymentError(f"endpoint {name}: {reason}")
                 case Wait() if aws.clock() >= deadline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,32 @@ _TOPIC = {
 _COMPUTED = {"fifoThroughputScope", "maximumMessageSize", "signatureVersion", "tracingConfig"}
 _JSON = {"archivePolicy", "deliveryPolicy"}
 
-TOPIC = AttributesType(
+
+@dataclass(frozen=True, kw_only=True)
+class TopicType(AttributesType):
+    """A topic's ARN is made from its name."""
+
+    def recover(self, aws: Aws, inputs: Properties, timeout_s: float) -> str:
+        """The ARN of the topic of that name, from the list of all."""
+        del timeout_s
+        arns = _listed(self, aws, "ListTopics", {}, inputs, "Topics")
+        return next((arn["TopicArn"] for arn in arns if arn["TopicArn"].rpartition(":")[2] == inputs["name"]), "")
+
+
+def _listed(
+    kind: ResourceType, aws: Aws, operation: str, params: Mapping[str, str], state: Properties, member: str
+) -> Iterator[dict[str, str]]:
+    """What a paginated operation lists."""
+    token: dict[str, str] = {}
+    while True:
+        answer = kind.call(aws, operation, {**params, **token}, state)
+        yield from answer.get(member, [])
+        if not answer.get("NextToken"):
+            return
+        token = {"NextToken": answer["NextToken"]}
+
+
+TOPIC = TopicType(
     pulumi_type="aws:sns/topic:Topic",
     service="sns",
     create="CreateTopic",
@@ -137,6 +162,14 @@ class SubscriptionType(AttributesType):
         """The parameters of an operation; `create` answers the ARN at once."""
         params = super().encoded(operation, inputs, issues)
         return params | ({"ReturnSubscriptionArn": True} if operation == self.create else {})
+
+    def recover(self, aws: Aws, inputs: Properties, timeout_s: float) -> str:
+        """The ARN of the topic's subscription with that protocol and endpoint."""
+        del timeout_s
+        topic = {"TopicArn": str(inputs["topic"])}
+        wanted = (inputs["protocol"], inputs["endpoint"])
+        found = _listed(self, aws, "ListSubscriptionsByTopic", topic, inputs, "Subscriptions")
+        return next((one["SubscriptionArn"] for one in found if (one["Protocol"], one["Endpoint"]) == wanted), "")
 
 
 SUBSCRIPTION = SubscriptionType(

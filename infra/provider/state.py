@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from infra.provider.aws import Aws
 from infra.provider.difference import same
 from infra.provider.errors import ProviderError
-from infra.provider.planning import DEFAULTS
+from infra.provider.planning import DEFAULTS, differences, named_by_program
 from infra.provider.types import ResourceType
 from infra.provider.values import UNKNOWN, Plain, Properties
 
@@ -83,6 +83,34 @@ def after_read(
         return state, {name: value for name, value in state.items() if name in kind.inputs} | {DEFAULTS: []}
     now = {name: state[name] for name in inputs if name in state}
     return state, now | ({DEFAULTS: inputs[DEFAULTS]} if DEFAULTS in inputs else {})
+
+
+def after_interruption(
+    aws: Aws, kind: ResourceType, inputs: Properties, tags: Properties
+) -> tuple[str, Properties] | None:
+    """What became of a creation whose process died: id and state, or None when nothing was made.
+
+    A name that was made up for it can be nobody else's. Under a name that the program gave there may be something of
+    somebody else's: it is ours when it carries our tags, or differs in nothing.
+
+    Raises:
+        ProviderError: there is something of that name that is not ours, or it cannot be looked for.
+    """
+    made = kind.recover(aws, inputs, 0.0)
+    state = planned(kind, {}, inputs, tags, aws.settings.region)
+    found = after_read(aws, kind, made, state, inputs) if made else None
+    if found is None:
+        return None
+    now, _ = found
+    changes = differences(kind, now, inputs, (), aws.settings.default_tags, aws.settings.region)
+    tagged = bool(tags) and same(now.get("tagsAll"), tags) and not any(changes.values())
+    if changes and not tagged and (kind.name is None or named_by_program(kind, inputs)):
+        raise ProviderError(
+            f"{kind.pulumi_type} {made!r} exists and is not what was being made (it differs in "
+            f"{', '.join(sorted(change.path for change in changes))}): it is left alone; import it, delete it or give "
+            "another name"
+        )
+    return made, now
 
 
 def _found(aws: Aws, kind: ResourceType, made: str, state: Properties, inputs: Properties) -> Properties:

@@ -109,6 +109,19 @@ class ResourceType:
             if not error.missing:
                 raise
 
+    def recover(self, aws: Aws, inputs: Properties, timeout_s: float) -> str:
+        """The id of what an interrupted creation with these inputs may have made; find tells whether it did.
+
+        Raises:
+            ProviderError: AWS makes the id, and nothing that is known here leads to it.
+        """
+        del aws, timeout_s  # only types whose id AWS makes, or that become ready over time, have a use for them
+        if self.id_output:
+            raise ProviderError(
+                f"{self.pulumi_type} has no name by which to look for it: where it was made, delete it by hand"
+            )
+        return self.identify(inputs)
+
     # -- building blocks -------------------------------------------------------------------------------------------
 
     def call(self, aws: Aws, operation: str, params: Mapping[str, Any], state: Properties) -> dict[str, Any]:

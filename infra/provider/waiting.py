@@ -49,6 +49,12 @@ def retry_after_s(error: AwsError, attempt: int, waited_s: float) -> float | Non
     return delay_s(attempt) if waited_s < patience else None
 
 
+def at_rest(description: Mapping[str, Any] | None) -> Wait | Done:
+    """Whether an endpoint is neither being made, changed nor deleted; one that is gone is at rest too."""
+    moving = description is not None and str(description.get("EndpointStatus", "")) in _MOVING
+    return Wait() if moving else Done()
+
+
 def endpoint_verdict(description: Mapping[str, Any], configuration: str) -> Wait | Done | Failed:
     """What an answer of DescribeEndpoint means for one who wants it to run `configuration`.
 

@@ -95,10 +95,8 @@ def test_a_creation_that_never_ends_is_given_up_at_the_deadline() -> None:
 
 def test_an_update_that_is_rolled_back_fails() -> None:
     olds: Properties = {"name": "demand", "endpointConfigName": "old"}
-    script = Script(
-        UpdateEndpoint={},
-        DescribeEndpoint=[described("Updating", "old"), described("RollingBack", "old"), described("InService", "old")],
-    )
+    rolled_back = [described("Updating", "old"), described("RollingBack", "old"), described("InService", "old")]
+    script = Script(UpdateEndpoint={}, DescribeEndpoint=[described("InService", "old"), *rolled_back])
     with pytest.raises(DeploymentError, match="rolled back: it runs the configuration old, not new"):
         ENDPOINT.change(connected(script)[0], "demand", olds, WANTED, 0)
 
@@ -106,9 +104,9 @@ def test_an_update_that_is_rolled_back_fails() -> None:
 def test_an_update_sends_name_configuration_and_policy() -> None:
     olds: Properties = {"name": "demand", "endpointConfigName": "old"}
     news: Properties = {**WANTED, "deploymentConfig": {"autoRollbackConfiguration": {"alarms": [{"alarmName": "a"}]}}}
-    script = Script(UpdateEndpoint={}, DescribeEndpoint=described("InService"))
+    script = Script(UpdateEndpoint={}, DescribeEndpoint=[described("InService", "old"), described("InService")])
     ENDPOINT.change(connected(script)[0], "demand", olds, news, 0)
-    assert script.calls[0] == (
+    assert script.calls[1] == (
         "UpdateEndpoint",
         {
             "EndpointName": "demand",
@@ -116,6 +114,22 @@ def test_an_update_sends_name_configuration_and_policy() -> None:
             "DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}},
         },
     )
+
+
+def test_an_update_that_is_still_under_way_is_waited_for_and_not_sent_again() -> None:
+    olds: Properties = {"name": "demand", "endpointConfigName": "old"}
+    script = Script(DescribeEndpoint=[described("Updating", "old"), described("InService")])
+    ENDPOINT.change(connected(script)[0], "demand", olds, WANTED, 0)
+    assert script.operations == ["DescribeEndpoint", "DescribeEndpoint"]
+
+
+def test_an_endpoint_whose_creation_was_interrupted_is_found_once_it_is_ready() -> None:
+    script = Script(DescribeEndpoint=[described("Creating"), described("Creating"), described("InService")])
+    assert ENDPOINT.recover(connected(script)[0], WANTED, 0) == "demand"
+    assert ENDPOINT.recover(connected(Script(DescribeEndpoint=GONE))[0], WANTED, 0) == ""
+    failed = Script(DescribeEndpoint=[described("Failed"), described("Failed"), GONE], DeleteEndpoint={})
+    assert ENDPOINT.recover(connected(failed)[0], WANTED, 0) == ""
+    assert "DeleteEndpoint" in failed.operations
 
 
 def test_an_endpoint_whose_policy_alone_changes_is_not_deployed_again() -> None:
