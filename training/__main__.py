@@ -77,9 +77,9 @@ def _options_run(options: dict[str, str]) -> int:
     for warning in result.warnings:
         _say(f"warning: {warning}")
     if not result.verdict.passed:
-        _say(f"gate: {result.verdict.reason}: not packaged", sys.stderr)
+        _say(f"gate: {result.verdict.reason}: not packaged; see {result.report}", sys.stderr)
         return MISSED_GATE
-    _say(f"{result.artifact}\nsha256 {result.sha256}")
+    _say(f"{result.artifact}\nsha256 {result.sha256}\nreport {result.report}")
     return 0
 
 

@@ -6,6 +6,7 @@ input/config/resourceconfig.json    the hosts (may be absent)
 input/data/<channel>/               one file
 model/                              what serving will unpack
 output/data/metrics.json            metrics and counts
+output/data/report.html             the same, to look at
 output/failure                      why it failed; SageMaker shows the first 1024 characters
 """
 
@@ -82,18 +83,25 @@ def write_model(base: Path, result: TrainResult) -> None:
     """Lay the archive's members into model/ (SageMaker packs them again), and the metrics into output/data."""
     if result.artifact is not None:
         artifact.unpack(result.artifact, base / "model")
-        shutil.rmtree(base / "output/work", ignore_errors=True)
+    shutil.copyfile(result.report, _made(base / "output/data/report.html"))
+    shutil.rmtree(base / "output/work", ignore_errors=True)
     report = {
         "metrics": result.metrics,
+        "intervals": {name: [one.low, one.high] for name, one in result.evaluation.intervals.items()},
+        "baselines": {one.name: one.metrics for one in result.evaluation.baselines},
         "gates": {str(check.gate): check.passed for check in result.verdict.checks},
         "rows": result.rows,
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "warnings": result.warnings,
     }
-    path = base / "output/data/metrics.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _made(base / "output/data/metrics.json")
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def write_failure(base: Path, reason: str) -> None:

@@ -41,8 +41,19 @@ def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(
 
     def poor(config: TrainConfig, _on_event: OnEvent) -> SimpleNamespace:
         verdict = judge(config.gates, {"r2": 0.5})
+        report = tmp_path / "made.html"
+        report.write_text("a page")
+        evaluation = SimpleNamespace(intervals={}, baselines=())
         return SimpleNamespace(
-            artifact=None, metrics={"r2": 0.5}, verdict=verdict, rows={}, epochs=1, best_epoch=1, warnings=()
+            report=report,
+            evaluation=evaluation,
+            artifact=None,
+            metrics={"r2": 0.5},
+            verdict=verdict,
+            rows={},
+            epochs=1,
+            best_epoch=1,
+            warnings=(),
         )
 
     monkeypatch.setenv("SAGESTAGE_BASE_DIR", str(base))
@@ -55,6 +66,7 @@ def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(
     assert (base / "output/failure").read_text() == "gate: r2>=0.9999 missed: 0.5"
     assert "r2>=0.9999 missed" in capsys.readouterr().err
     assert not (base / "model").exists()
+    assert (base / "output/data/report.html").read_text() == "a page"
 
 
 def test_a_container_that_fails_says_why_in_its_failure_file(tmp_path: Path) -> None:

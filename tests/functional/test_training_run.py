@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +157,35 @@ def test_a_model_that_misses_its_gate_is_not_packaged(session: Session) -> None:
     assert session.missed.artifact is None
     assert session.missed.sha256 is None
     assert "r2>=0.9999 missed" in session.missed.verdict.reason
-    assert sorted(path.name for path in session.output.iterdir()) == ["challenger", "champion", "kinds"]
+    assert sorted(path.name for path in session.output.iterdir()) == ["challenger", "champion", "kinds", "missed"]
+    assert [path.name for path in (session.output / "missed").iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("name", ["champion", "classes", "missed"])
+def test_the_report_tells_of_the_run_and_loads_nothing(session: Session, name: str) -> None:
+    result: TrainResult = getattr(session, name)
+    text = result.report.read_text()
+    ET.fromstring(re.sub(r"<!doctype html>|<meta[^>]*>", "", text))  # noqa: S314  # our own page: its tags are closed
+    assert not re.search(r"<script|<link|src=|href=|url\(|@import", text)
+    assert ("gate passed" in text) is result.verdict.passed
+    for words in ("On the test rows", "gradient boosting", "What it relies on", "By segment", "The data"):
+        assert words in text
+
+
+def test_the_evaluation_has_intervals_around_the_metrics_and_beats_saying_the_last_value(session: Session) -> None:
+    found = session.champion.evaluation
+    assert found.block == 30, "the longest lag"
+    for name, interval in found.intervals.items():
+        assert interval.low < found.metrics[name] < interval.high
+    naive, boosting = found.baselines
+    assert naive.gain_interval is not None
+    assert naive.gain_interval.low > 0.0
+    assert boosting.metrics["r2"] > naive.metrics["r2"]
+    assert found.importances[0].growth > 0.5
+    kinds = session.classes.evaluation
+    assert kinds.block == 1
+    assert kinds.calibration_error < 0.1
+    assert {rival.name for rival in kinds.baselines} == {"naive", "gradient boosting"}
 
 
 @pytest.mark.parametrize("name", ["champion", "classes"])
@@ -263,5 +294,8 @@ def test_sigterm_ends_a_run_and_its_ray(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
         assert process.wait() == 1
+    deadline = time.monotonic() + 20.0
+    while ray_processes(tmp_path) and time.monotonic() < deadline:  # the kernel may take a moment to bury the killed
+        time.sleep(0.1)
     assert ray_processes(tmp_path) == []
     assert not (tmp_path / "out").exists()
