@@ -16,6 +16,7 @@ from infra.spec import Variant
 
 Args = dict[str, Any]
 ROLLBACK = "rollback"
+SEVERITY_TAG = "sagestage:severity"
 
 
 class Watch(NamedTuple):
@@ -69,7 +70,7 @@ def alarm(
         "evaluation_periods": rule.minutes,
         "datapoints_to_alarm": rule.minutes,
         "treat_missing_data": rule.missing,
-        "tags": {**(spec.tags or {}), **tags},
+        "tags": {**(spec.tags or {}), **tags, SEVERITY_TAG: rule.severity},
     }
     args["extended_statistic" if rule.statistic.startswith("p") else "statistic"] = rule.statistic
     return args | _actions(notify)
@@ -130,5 +131,5 @@ def composite(spec: EndpointSpec, rule: Composite, *, notify: Sequence[Any] = ()
         "alarm_name": f"{spec.physical_name}-{rule.name}",
         "alarm_description": f"{rule.severity}: {how} of {', '.join(rule.parts)} of {spec.physical_name}",
         "alarm_rule": (" OR " if rule.any_of else " AND ").join(parts),
-        "tags": {**(spec.tags or {}), **tags},
+        "tags": {**(spec.tags or {}), **tags, SEVERITY_TAG: rule.severity},
     } | _actions(notify)

@@ -57,16 +57,28 @@ def orphans(
 
 
 def prune(client: Any, project: str, stack: str, keep: Collection[str] = ()) -> Orphans:
-    """Delete the stack's configurations and models that no endpoint runs.
+    """Delete the stack's configurations and models that no endpoint runs; the answer is what was deleted."""
+    gone = find(client, project, stack, keep)
+    remove(client, gone)
+    return gone
+
+
+def remove(client: Any, gone: Orphans) -> None:
+    """Delete them."""
+    for name in gone.configs:
+        client.delete_endpoint_config(EndpointConfigName=name)
+    for name in gone.models:
+        client.delete_model(ModelName=name)
+
+
+def find(client: Any, project: str, stack: str, keep: Collection[str] = ()) -> Orphans:
+    """The stack's configurations and models that no endpoint runs.
 
     Args:
         client: a boto3 SageMaker client.
         project: Pulumi's name of the project, as in the tags.
         stack: Pulumi's name of the stack, as in the tags.
         keep: physical names that the stack's state still declares.
-
-    Returns:
-        What was deleted.
     """
     endpoints = [_endpoint(client, name) for name in _list(client, "list_endpoints", "Endpoints", "EndpointName")]
     configs = [
@@ -78,12 +90,7 @@ def prune(client: Any, project: str, stack: str, keep: Collection[str] = ()) -> 
         for one in _pages(client, "list_models", "Models")
         if _owns(client, one["ModelArn"], project, stack)
     ]
-    gone = orphans(endpoints, configs, models, keep)
-    for name in gone.configs:
-        client.delete_endpoint_config(EndpointConfigName=name)
-    for name in gone.models:
-        client.delete_model(ModelName=name)
-    return gone
+    return orphans(endpoints, configs, models, keep)
 
 
 def _endpoint(client: Any, name: str) -> RunningEndpoint:

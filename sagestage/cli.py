@@ -29,6 +29,10 @@ app.add_typer(cloud_app, name="cloud")
 
 OUR_PACKAGES = frozenset({"sagestage", "infra", "inference", "training"})
 Stack = Annotated[str, typer.Option("--stack", "-s", help="The stack: Pulumi.<stack>.yaml.", show_default=True)]
+Replace = Annotated[
+    bool,
+    typer.Option("--allow-endpoint-replacement", help="Go on although an endpoint is deleted and made again."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 
 
@@ -155,15 +159,15 @@ def cloud_env(*, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: sagestage preview --stack local")
-def preview(*, stack: Stack = "local", as_json: Json = False) -> None:
-    """Show what `up` would change."""
-    commands.deploy(Project.find(), "preview", stack, as_json=as_json)
+def preview(*, stack: Stack = "local", allow_endpoint_replacement: Replace = False, as_json: Json = False) -> None:
+    """Show what `up` would change. Exit code 4 when it would replace an endpoint."""
+    commands.deploy(Project.find(), "preview", stack, replace_endpoints=allow_endpoint_replacement, as_json=as_json)
 
 
 @app.command(epilog="Example: sagestage up --stack local")
-def up(*, stack: Stack = "local", as_json: Json = False) -> None:
-    """Deploy the stack's program."""
-    commands.deploy(Project.find(), "up", stack, as_json=as_json)
+def up(*, stack: Stack = "local", allow_endpoint_replacement: Replace = False, as_json: Json = False) -> None:
+    """Deploy the stack's program. Exit code 4, and nothing done, when it would replace an endpoint."""
+    commands.deploy(Project.find(), "up", stack, replace_endpoints=allow_endpoint_replacement, as_json=as_json)
 
 
 @app.command(epilog="Example: sagestage refresh --stack local")
@@ -176,6 +180,33 @@ def refresh(*, stack: Stack = "local", as_json: Json = False) -> None:
 def destroy(*, stack: Stack = "local", as_json: Json = False) -> None:
     """Delete everything that the stack made."""
     commands.deploy(Project.find(), "destroy", stack, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage alarms --stack prod --prometheus > rules.yaml")
+def alarms(
+    *,
+    stack: Stack = "local",
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print a rules file for Prometheus.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the alarms that a stack declares. Runs its program: no cloud, no credentials, nothing made."""
+    from sagestage.alarms import show
+
+    show(Project.find(), stack, prometheus=prometheus, as_json=as_json)
+
+
+@app.command(epilog="Example: pulumi stack export --stack prod | sagestage prune --stack prod --state - --yes")
+def prune(
+    *,
+    stack: Stack = "local",
+    state: Annotated[str | None, typer.Option(help="For a stack on AWS: what `pulumi stack export` printed.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are listed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete configurations and models of a stack that no endpoint runs and the stack's state does not name."""
+    from sagestage.prune import run
+
+    run(Project.find(), stack, state=state, yes=yes, as_json=as_json)
 
 
 @app.command(epilog="Example: sagestage invoke sagestage-local-demand --data row.json")

@@ -91,13 +91,13 @@ def cloud_env(project: Project, *, as_json: bool) -> None:
     sys.stdout.write("unset AWS_PROFILE AWS_SESSION_TOKEN\n")
 
 
-def deploy(project: Project, operation: str, stack: str, *, as_json: bool) -> None:
+def deploy(project: Project, operation: str, stack: str, *, replace_endpoints: bool = False, as_json: bool) -> None:
     """preview, up, refresh or destroy."""
     from sagestage.deploy import Deployment
 
     console = output.console(as_json=as_json)
     with Stages(console) as stages, stages.stage(operation) as stage:
-        deployment = Deployment(project, stack, report.follow(stage))
+        deployment = Deployment(project, stack, report.follow(stage), replace_endpoints=replace_endpoints)
         result = getattr(deployment, operation)()
         stage.summary = report.change_sentence(result)
     if as_json:

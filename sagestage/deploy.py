@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from sagestage import aws, stackfile
+from sagestage import aws, replacement, stackfile
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
@@ -18,10 +16,6 @@ if TYPE_CHECKING:
     from infra.engine import Engine, Event, Result
 
 OnEvent = Callable[["Event"], None]
-OUTLIVE_DECLARATION = frozenset(
-    {"aws:sagemaker/model:Model", "aws:sagemaker/endpointConfiguration:EndpointConfiguration"}
-)
-"""Pulumi never deletes these (retain_on_delete): an endpoint may have gone back to them."""
 
 
 class Deployment:
@@ -31,7 +25,15 @@ class Deployment:
         SagestageError: the stack does not exist or deploys to AWS, or the cloud does not run.
     """
 
-    def __init__(self, project: Project, stack: str, on_event: OnEvent = lambda _event: None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        stack: str,
+        on_event: OnEvent = lambda _event: None,
+        *,
+        replace_endpoints: bool = False,
+    ) -> None:
+        self.replace_endpoints = replace_endpoints
         self.project = project
         self.stack = stack
         self._on_event = on_event
@@ -48,15 +50,28 @@ class Deployment:
         """What `up` would do."""
         engine = self._engine()
         self._forget_lost_cloud(engine)
-        return engine.preview()
+        return self._planned(engine)
 
     def up(self) -> Result:
         """Make the embedded cloud what the program declares."""
         engine = self._engine()
         self._forget_lost_cloud(engine)
+        if not self.replace_endpoints and engine.state_file.exists():
+            self._planned(engine)
         result = engine.up()
         self._prune(engine)
         return result
+
+    def _planned(self, engine: Engine) -> Result:
+        """A plan that takes no endpoint away, unless that is allowed.
+
+        Raises:
+            ReplacementError: it would.
+        """
+        plan = engine.preview()
+        if not self.replace_endpoints:
+            replacement.refuse(plan.steps)
+        return plan
 
     def refresh(self) -> Result:
         """Make the state what the embedded cloud has."""
@@ -116,10 +131,8 @@ class Deployment:
     def _prune(self, engine: Engine) -> None:
         """Delete endpoint configurations and models of this stack that no endpoint runs and the state does not name."""
         from infra.prune import prune
+        from sagestage.prune import declared
 
-        deployment = orjson.loads(engine.state_file.read_bytes()).get("deployment") or {}
-        declared = {
-            resource["id"] for resource in deployment.get("resources") or [] if resource["type"] in OUTLIVE_DECLARATION
-        }
+        keep = declared(engine.state_file.read_bytes())
         name = stackfile.project_name(self.project.root)
-        prune(aws.client(self.cloud, "sagemaker"), name, self.stack, keep=declared)
+        prune(aws.client(self.cloud, "sagemaker"), name, self.stack, keep=keep)
