@@ -52,6 +52,10 @@ def rehearse(
     gate: Annotated[list[str] | None, typer.Option(help="What a model must reach, e.g. 'r2>=0.8'. Repeatable.")] = None,
     requests: Annotated[int, typer.Option(min=1, help="Held-out rows to send to the endpoint.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the data, the split and the training.")] = 0,
+    rollouts: Annotated[bool, typer.Option(help="Roll out a healthy model and broken ones as well.")] = True,
+    time_scale: Annotated[
+        float, typer.Option(min=1, max=600, help="Waits and alarm periods of rollouts pass so many times faster.")
+    ] = 120,
     down: Annotated[bool, typer.Option("--down", help="Stop the cloud at the end.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +72,8 @@ def rehearse(
         requests=requests,
         seed=seed,
         down=down,
+        with_rollouts=rollouts,
+        time_scale=time_scale,
     )
     run(Project.find(), options, as_json=as_json)
 
@@ -134,10 +140,13 @@ def cloud_start(
     *,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Insist on this port.")] = None,
     max_instances: Annotated[int, typer.Option(min=1, help="At most so many processes a variant.")] = 2,
+    time_scale: Annotated[
+        float | None, typer.Option(min=1, max=600, help="Waits and alarm periods pass so many times faster.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the embedded AWS, or find it running."""
-    commands.cloud_start(Project.find(), port=port, max_instances=max_instances, as_json=as_json)
+    commands.cloud_start(Project.find(), port=port, max_instances=max_instances, time_scale=time_scale, as_json=as_json)
 
 
 @cloud_app.command("stop", epilog="Example: sagestage cloud stop")

@@ -45,16 +45,20 @@ def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ..
         raise GateError(report.gate_sentence([model]))
 
 
-def cloud_start(project: Project, *, port: int | None, max_instances: int, as_json: bool) -> None:
+def cloud_start(
+    project: Project, *, port: int | None, max_instances: int, time_scale: float | None = None, as_json: bool
+) -> None:
     """Start the embedded AWS."""
     from infra.cloud import control
 
-    info = control.start(project.cloud, port=port, max_instances=max_instances)
+    info = control.start(project.cloud, port=port, max_instances=max_instances, time_scale=time_scale)
     if as_json:
         output.print_json(info.model_dump(mode="json"))
         return
     console = output.console()
     console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
+    if info.time_scale != 1:
+        console.print(f"Waits and alarm periods pass {info.time_scale:g} times faster than declared.", highlight=False)
     console.print('Next: eval "$(sagestage cloud env)"; then any AWS client talks to it.', highlight=False)
 
 

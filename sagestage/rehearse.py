@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.markup import escape
 
-from sagestage import aws, captured, models, output, report, stackfile, traffic
+from sagestage import aws, captured, models, output, picture, report, rollouts, stackfile, traffic
 from sagestage.deploy import Deployment
 from sagestage.errors import GateError, SagestageError
 from sagestage.progress import Stages
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REQUEST = "request.json"
 CHAMPION, CHALLENGER = "champion", "challenger"
+ROWS_OF_ROLLOUTS = 100
 HYPERPARAMETERS: Mapping[str, Mapping[str, Any]] = {
     CHAMPION: {"hidden": (64, 32), "learning_rate": 3e-3},
     CHALLENGER: {"hidden": (128, 64, 32), "learning_rate": 2e-3, "weight_decay": 1e-3},
@@ -42,6 +43,8 @@ class Options:
     requests: int = 600
     seed: int = 0
     down: bool = False
+    with_rollouts: bool = True
+    time_scale: float = rollouts.TIME_SCALE
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,18 @@ def rehearse(project: Project, options: Options, *, as_json: bool = False) -> No
             console.print(report.gate_table(trained.models))
             raise GateError(report.gate_sentence(missed))
         try:
-            deployed = _deploy(project, trained, stages)
+            deployed = _deploy(project, trained, options, stages)
             sent = _traffic(project, trained, deployed, options.requests, stages)
             capture = _capture(deployed, sent, stages)
+            acts = _rollouts(project, trained, deployed, stages) if options.with_rollouts else []
         finally:
             if options.down:
                 _stop(project, stages)
     if as_json:
-        output.print_json(_summary(stages.seconds, trained, deployed, sent, capture))
+        output.print_json(_summary(stages.seconds, trained, deployed, sent, capture, acts))
     else:
-        _show(console, stages.seconds, trained, deployed, sent, down=options.down)
-    if problems := _problems(sent, capture):
+        _show(console, stages.seconds, trained, deployed, sent, acts, down=options.down)
+    if problems := _problems(sent, capture, acts):
         raise SagestageError("; ".join(problems))
 
 
@@ -108,18 +112,19 @@ def _data(project: Project, options: Options, stages: Stages) -> dict[str, Any]:
     return {"data": path, "target": demo.TARGET, "order": demo.ORDER, "drop": ()}
 
 
-def _deploy(project: Project, trained: models.Trained, stages: Stages) -> Deployed:
+def _deploy(project: Project, trained: models.Trained, options: Options, stages: Stages) -> Deployed:
     """The cloud, the artifacts, the plan and the deployment."""
     from infra.cloud import control
 
     with stages.stage("cloud") as stage:
         stage.at("starting the embedded AWS")
-        cloud = control.start(project.cloud)
+        cloud = control.start(project.cloud, time_scale=options.time_scale if options.with_rollouts else None)
         uris = {}
         for model in trained.models:
             stage.at(f"uploading {model.name}")
             uris[model.name] = aws.upload(cloud, *model.kept)
-        stage.summary = f"{cloud.url}, {len(uris)} artifacts in its S3"
+        fast = f", time {cloud.time_scale:g} times faster" if cloud.time_scale != 1 else ""
+        stage.summary = f"{cloud.url}, {len(uris)} artifacts in its S3{fast}"
         values = {"url": cloud.url, "region": cloud.region, "image": stackfile.IMAGE, **uris}
         stackfile.write_local(project.root, values)
     with stages.stage("preview") as stage:
@@ -170,6 +175,15 @@ def _capture(deployed: Deployed, sent: traffic.Traffic, stages: Stages) -> captu
     return found
 
 
+def _rollouts(project: Project, trained: models.Trained, deployed: Deployed, stages: Stages) -> list[rollouts.Act]:
+    """A promotion, broken models, and the way back, with traffic all along."""
+    cloud, uris = deployed.cloud, deployed.uris
+    values = {"url": cloud.url, "region": cloud.region, "image": stackfile.IMAGE, **uris}
+    setting = rollouts.Setting(project, cloud, deployed.endpoint, values, trained.held_out(ROWS_OF_ROLLOUTS)[0])
+    archive = next(model.kept[0] for model in trained.models if model.name == CHAMPION)
+    return rollouts.play(setting, uris[CHALLENGER], archive, stages)
+
+
 def _leave_request(project: Project, instance: Any) -> None:
     """A request to play with, where the report says that it is."""
     (project.home / REQUEST).write_bytes(orjson.dumps({"instances": [instance]}, option=orjson.OPT_INDENT_2))
@@ -187,8 +201,9 @@ def _verdict(problems: tuple[str, ...]) -> str:
     return "all as predicted offline" if not problems else f"{len(problems)} problems"
 
 
-def _problems(sent: traffic.Traffic, capture: captured.Capture | None) -> list[str]:
-    return [*sent.problems, *(capture.problems if capture else ())]
+def _problems(sent: traffic.Traffic, capture: captured.Capture | None, acts: Sequence[rollouts.Act] = ()) -> list[str]:
+    rolled = [f"rollout {act.name}: {problem}" for act in acts for problem in act.problems]
+    return [*sent.problems, *(capture.problems if capture else ()), *rolled]
 
 
 def _show(
@@ -197,6 +212,7 @@ def _show(
     trained: models.Trained,
     deployed: Deployed,
     sent: traffic.Traffic,
+    acts: Sequence[rollouts.Act],
     *,
     down: bool,
 ) -> None:
@@ -205,6 +221,11 @@ def _show(
     console.print(report.stages_table(seconds))
     console.print(report.metrics_table(trained.models))
     console.print(report.variants_table(sent.variants, sent.requests))
+    if acts:
+        console.print(picture.rollouts_table(acts, deployed.cloud.time_scale))
+        for line in picture.reasons(acts):
+            console.print(line, highlight=False, soft_wrap=True)
+        console.print()
     if down:
         return
     us = escape(output.command())
@@ -226,6 +247,7 @@ def _summary(
     deployed: Deployed,
     sent: traffic.Traffic,
     capture: captured.Capture | None,
+    acts: Sequence[rollouts.Act],
 ) -> dict[str, Any]:
     """The report as one JSON object."""
     return {
@@ -255,5 +277,7 @@ def _summary(
             }
             for model in trained.models
         },
-        "problems": _problems(sent, capture),
+        "rollouts": [act.to_json() for act in acts],
+        "time_scale": deployed.cloud.time_scale,
+        "problems": _problems(sent, capture, acts),
     }

@@ -6,12 +6,14 @@ import os
 import random
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
+from infra.cloud import drill
 from infra.cloud.errors import InstanceError
 from infra.cloud.groups import Groups
 from infra.cloud.options import INVOCATION_TIMEOUT_S, Options
@@ -162,7 +164,7 @@ class Launcher:
         try:
             with spec.log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
-                    *self._options.serve_command,
+                    *self._command(spec),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -180,6 +182,12 @@ class Launcher:
             await instance.stop(grace_s=0)
             raise
         return instance
+
+    def _command(self, spec: InstanceSpec) -> tuple[str, ...]:
+        """What runs an instance; a model that was made for a drill is run behind its fault."""
+        if (spec.base_dir / "model" / drill.FILE).is_file():
+            return (sys.executable, "-m", "infra.cloud.drill", *self._options.serve_command)
+        return self._options.serve_command
 
     def _environment(self, spec: InstanceSpec, port: int) -> dict[str, str]:
         options = self._options

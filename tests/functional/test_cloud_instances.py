@@ -1,10 +1,13 @@
 """One instance, without a cloud around it: what its limits do, with shorter ones than the service's."""
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.cloud.errors import InstanceError
 from infra.cloud.fleet import VariantFleet
@@ -12,7 +15,7 @@ from infra.cloud.groups import Groups
 from infra.cloud.instances import Instance, InstanceSpec, Launcher
 from infra.cloud.options import Options
 from infra.cloud.runtime import _post
-from tests.cloud_support.helpers import CONTAINER, alive
+from tests.cloud_support.helpers import CONTAINER, alive, archived, running
 
 
 @pytest.fixture
@@ -85,3 +88,19 @@ def test_a_fleet_has_no_more_processes_than_one_machine_is_given(tmp_path: Path,
         return sizes
 
     assert asyncio.run(run()) == [1, 2, 0]
+
+
+@pytest.mark.parametrize(("plan", "outcome"), [({"delay_s": 0.3}, "late"), ({"errors": 1.0}, "ModelError")])
+def test_a_model_made_for_a_drill_misbehaves_as_its_file_says(
+    tmp_path: Path, plan: dict[str, float], outcome: str
+) -> None:
+    with running(tmp_path) as cloud:
+        model = cloud.model(archive=archived({"drill.json": json.dumps(plan).encode()}))
+        name = cloud.endpoint(cloud.config([{"ModelName": model}]))
+        begun = time.monotonic()
+        try:
+            cloud.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=b"{}")
+            seen = "late" if time.monotonic() - begun >= plan["delay_s"] else "in time"
+        except ClientError as error:
+            seen = error.response["Error"]["Code"]
+        assert seen == outcome

@@ -33,6 +33,18 @@ def test_the_rehearsal_reports_what_it_did(rehearsed: tuple[User, dict]) -> None
     assert all(artifact["sha256"] in artifact["uri"] for artifact in report["artifacts"].values())
 
 
+def test_broken_models_are_rolled_back_and_the_declared_one_is_in_service_again(rehearsed: tuple[User, dict]) -> None:
+    _, report = rehearsed
+    acts = {act["name"]: act for act in report["rollouts"]}
+    assert list(acts) == ["promotion", "late", "failing", "wrong", "return"]
+    assert [name for name, act in acts.items() if act["rolled_back"]] == ["late", "failing", "wrong"]
+    assert all(act["problems"] == [] for act in acts.values())
+    assert all(act["errors"] == 0 for name, act in acts.items() if name != "failing")
+    assert "p95-latency" in acts["late"]["reason"]
+    assert "5xx-rate" in acts["failing"]["reason"]
+    assert "golden" in acts["wrong"]["reason"]
+
+
 def test_the_aws_cli_lists_describes_and_invokes_the_endpoint(rehearsed: tuple[User, dict]) -> None:
     user, report = rehearsed
     listed = json.loads(user.aws("sagemaker", "list-endpoints").stdout)
