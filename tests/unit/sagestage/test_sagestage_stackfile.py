@@ -86,7 +86,7 @@ def test_a_template_with_an_unknown_value_says_which_are_known(root: Path) -> No
 
 @pytest.mark.parametrize(
     ("key", "match"),
-    [("shop:champoin", "did you mean shop:champion"), ("shop:x", "known are shop:champion, shop:image")],
+    [("shop:champoin", "did you mean shop:champion"), ("shop:zz9", "known are shop:champion, shop:image")],
 )
 def test_a_key_that_the_project_does_not_declare_is_refused(root: Path, key: str, match: str) -> None:
     with (root / "Pulumi.yaml").open("a") as file:
