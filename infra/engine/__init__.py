@@ -1,6 +1,6 @@
 """The embedded Pulumi engine: runs an unmodified Pulumi program in this process, with providers called directly."""
 
-from infra.engine.engine import Engine
+from infra.engine.engine import PLACEHOLDER, Engine, Options
 from infra.engine.errors import EngineError
 from infra.engine.planner import Op
 from infra.engine.plugins import ProviderFactory
@@ -8,6 +8,7 @@ from infra.engine.result import Change, Diagnostic, Event, Result, Step, StepDon
 from infra.engine.values import UNKNOWN, Secret
 
 __all__ = [
+    "PLACEHOLDER",
     "UNKNOWN",
     "Change",
     "Diagnostic",
@@ -15,6 +16,7 @@ __all__ = [
     "EngineError",
     "Event",
     "Op",
+    "Options",
     "ProviderFactory",
     "Result",
     "Secret",

@@ -14,6 +14,7 @@ from infra.engine.progress import Skipped
 from infra.engine.result import StepFailed, StepStarted
 from infra.engine.state import Resource
 from infra.engine.steps import Steps
+from infra.engine.targets import Targets
 
 _PROTECTED: Final = (
     "it is protected and cannot be deleted; declare it without protect, run up, then remove it "
@@ -47,12 +48,16 @@ def _forget(steps: Steps, index: int, old: Resource, *, replaced: bool) -> None:
         steps.journal.drop(index)
 
 
-def delete_left(steps: Steps, parallel: int) -> None:
-    """Deletes every old resource that no step has settled, what needs something before what it needs.
+def delete_left(steps: Steps, parallel: int, targets: Targets = Targets()) -> None:  # noqa: B008 - frozen
+    """Deletes every old resource that no step has settled and that is a target, users before what they need.
 
     What is protected stays, with all that it needs, and is a failure, told when the rest is gone.
     """
     left = steps.journal.left()
+    if targets.patterns:
+        targets.check((*(r.urn for r in left.values()), *(r.urn for r in steps.journal.snapshot().resources)))
+        targets.check_deletion(left)
+        left = {i: r for i, r in left.items() if targets.names(r.urn)}
     protected = [r for r in left.values() if r.protect and planner.deletion_op(r) is Op.DELETE]
     kept = planner.kept_for(list(left.values()), {r.urn for r in protected})
     left = {i: r for i, r in left.items() if r.urn not in kept}

@@ -14,6 +14,7 @@ from infra.engine.plugins import Plugin
 from infra.engine.progress import Skipped
 from infra.engine.state import Resource
 from infra.engine.steps import Steps
+from infra.engine.targets import Targets
 from infra.engine.values import Properties, Secret, plain
 
 SEED_BYTES = 32  # as the real engine's
@@ -46,8 +47,17 @@ class _Plan:
 class Deployment:
     """Decides on each registered resource in turn, as the real engine does, and carries the steps out in parallel."""
 
-    def __init__(self, steps: Steps, stack: str, project: str, config: Mapping[str, Properties]) -> None:
-        self.stack, self.project = stack, project
+    def __init__(
+        self,
+        steps: Steps,
+        stack: str,
+        project: str,
+        config: Mapping[str, Properties],
+        targets: Targets = Targets(),  # noqa: B008 - frozen
+    ) -> None:
+        self.stack, self.project, self._targets = stack, project, targets
+        self._left_out: set[str] = set()
+        """URNs that are no target and do not exist yet: nothing may need them."""
         self._steps, self._config = steps, config
         self._planning = threading.RLock()
         self._seen: set[str] = set()
@@ -68,6 +78,8 @@ class Deployment:
         except (EngineError, ProviderError) as error:
             self._steps.refuse(goal.urn, goal.type, str(error))
             return Answer(goal.urn, failed=True)
+        if goal.urn in self._left_out:
+            return Answer(goal.urn, failed=True)  # what it would be is unknown
         # A component's outputs are the program's own affair; it registers them itself.
         return Answer(done.urn, done.id, done.outputs if done.custom else {})
 
@@ -146,6 +158,14 @@ class Deployment:
 
     def _plan(self, goal: Goal) -> _Plan:
         index, old = self._enter(goal)
+        if not self._targets.has(goal.urn):
+            return self._plan_untouched(goal, index, old)
+        lacking = sorted(self._left_out.intersection(goal.state({}).needs()))
+        if lacking:
+            raise EngineError(
+                f"{urns.label(goal.urn)} needs {lacking[0]}, which does not exist yet and is no target; add "
+                f"--target {lacking[0]}"
+            )
         if urns.is_provider(goal.type):
             return self._plan_provider(goal, index, old)
         if not goal.custom:
@@ -153,6 +173,13 @@ class Deployment:
             return _Plan(goal, planner.decide(old, goal, replace(diff, replaces=())), goal.inputs, None, old, index)
         reference = goal.provider or self.default_provider(urns.package_of(goal.type), goal.version)
         return self._plan_custom(replace(goal, provider=reference), self._steps.plugin(reference), index, old)
+
+    def _plan_untouched(self, goal: Goal, index: int | None, old: Resource | None) -> _Plan:
+        """What is no target stays as it is; what does not exist yet is left out."""
+        if old is None:
+            self._left_out.add(goal.urn)
+        plugin = self._steps.plugins.start(urns.package_of(goal.type)) if urns.is_provider(goal.type) else None
+        return _Plan(goal, Decision(Op.SAME), goal.inputs, plugin, old, index)
 
     def _find(self, goal: Goal) -> tuple[int | None, Resource | None]:
         earlier = urns.alias_urns(goal.urn, goal.parent, goal.aliases, self._aliased, self.stack, self.project)
@@ -254,6 +281,8 @@ class Deployment:
         goal, op, steps = plan.goal, plan.decision.op, self._steps
         new = goal.state(plan.inputs)
         old = plan.old
+        if not self._targets.has(goal.urn):
+            return new if old is None else steps.same(old, old, plan.plugin, plan.index)
         if op is Op.IMPORT and plan.plugin is not None:
             return steps.import_(goal, plan.plugin, os.urandom(SEED_BYTES))
         if old is None:

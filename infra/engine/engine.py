@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,27 @@ from infra.engine.monitor import EngineLog, Monitor
 from infra.engine.plugins import Plugins, ProviderFactory
 from infra.engine.progress import Skipped
 from infra.engine.project import Config, Project, load_project, load_stack, resolve
-from infra.engine.result import OnEvent, Result
+from infra.engine.result import Diagnostic, OnEvent, Result
 from infra.engine.secrets import Crypter, passphrase
 from infra.engine.state import Resource, Snapshot
 from infra.engine.steps import Steps
 from infra.engine.store import Store
+from infra.engine.targets import Targets
 from infra.engine.values import Properties
+
+PLACEHOLDER = "[placeholder: a secure value that cannot be decrypted here]"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What makes an operation different from an ordinary one."""
+
+    targets: tuple[str, ...] = ()
+    """URNs, `*` for any text without a colon, `**` for any: nothing but the resources that they name is touched."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Configuration in the place of the stack file's; None takes a key away."""
+    placeholders: bool = False
+    """A secure value that cannot be decrypted becomes PLACEHOLDER, with a warning; otherwise it is refused."""
 
 
 def _quiet(_: object) -> None:
@@ -51,6 +66,7 @@ class Engine:
             stack is `home/stacks/<project>/<stack>.json`, in the format of `pulumi stack export`.
         parallel: how many steps run at a time.
         on_event: is told what happens, one event at a time, from any thread.
+        options: what is different from an ordinary run.
 
     Every method raises EngineError for whatever is wrong with the program, the configuration, the state or a resource;
     what was done before is saved, and is in the error's `result`.
@@ -65,7 +81,9 @@ class Engine:
         home: Path | None = None,
         parallel: int = 8,
         on_event: OnEvent = _quiet,
+        options: Options = Options(),
     ) -> None:
+        self._options = options
         self._root, self._stack, self._providers = root.resolve(), stack, providers
         self._home = home or self._root / ".sagestage"
         self._parallel, self._on_event = parallel, on_event
@@ -80,11 +98,15 @@ class Engine:
 
     def refresh(self) -> Result:
         """Brings the state to what is deployed; changes nothing else, and does not run the program."""
-        return self._operate("refresh", lambda run: refreshing.refresh(run.steps, self._parallel))
+        return self._operate(
+            "refresh", lambda run: refreshing.refresh(run.steps, self._parallel, Targets(self._options.targets))
+        )
 
     def destroy(self) -> Result:
         """Deletes everything that the stack owns; does not run the program."""
-        return self._operate("destroy", lambda run: deletion.delete_left(run.steps, self._parallel))
+        return self._operate(
+            "destroy", lambda run: deletion.delete_left(run.steps, self._parallel, Targets(self._options.targets))
+        )
 
     @property
     def state_file(self) -> Path:
@@ -110,14 +132,16 @@ class Engine:
     def _operate(self, operation: str, work: Callable[[_Run], Any], *, preview: bool = False) -> Result:
         project = load_project(self._root)
         file = load_stack(project, self._stack)
+        changed = {k: v for k, v in {**file.values, **self._options.overrides}.items() if v is not None}
+        file = replace(file, values=changed)
         store = Store(self._home / "stacks" / project.name / f"{self._stack}.json")
         lock: AbstractContextManager[None] = nullcontext() if preview else store.locked()
         with lock, Plugins(self._providers, self._parallel) as plugins:
-            salt = store.salt() or file.salt
+            # With placeholders the passphrase may be another than the file's: its salt stays out of the state.
+            salt = store.salt() or (None if self._options.placeholders else file.salt)
             crypter = Crypter(self._passphrase, salt)
-            config = resolve(
-                project, file, (crypter if salt == file.salt else Crypter(self._passphrase, file.salt)).decrypt
-            )
+            opener = crypter if salt == file.salt else Crypter(self._passphrase, file.salt)
+            config = resolve(project, file, self._lenient(opener) if self._options.placeholders else opener.decrypt)
             packages = provider_config(config.values, config.secret_keys)
             base = store.load(crypter)
             journal = Journal(base, lambda s: store.save(s, crypter))
@@ -141,6 +165,22 @@ class Engine:
             raise EngineError(str(error), result=result) from error.__cause__
         return result
 
+    def _lenient(self, crypter: Crypter) -> Callable[[str], str]:
+        told = False
+
+        def decrypt(sealed: str) -> str:
+            nonlocal told
+            try:
+                return crypter.decrypt(sealed)
+            except EngineError:
+                if not told:
+                    told = True
+                    remark = f"secure values cannot be decrypted here: the program gets {PLACEHOLDER!r} for each"
+                    self._on_event(Diagnostic("warning", remark))
+                return PLACEHOLDER
+
+        return decrypt
+
     def _attempt(self, work: Callable[[_Run], Any], run: _Run) -> EngineError | None:
         try:
             work(run)
@@ -154,7 +194,8 @@ class Engine:
         return None
 
     def _update(self, run: _Run) -> None:
-        deployment = Deployment(run.steps, self._stack, run.project.name, run.packages)
+        targets = Targets(self._options.targets)
+        deployment = Deployment(run.steps, self._stack, run.project.name, run.packages, targets)
         monitor = Monitor(deployment, run.steps, run.config, run.project.root, parallel=self._parallel)
         program.run(
             run.project,
@@ -166,7 +207,7 @@ class Engine:
             parallel=self._parallel,
         )
         run.steps.go_on()
-        deletion.delete_left(run.steps, self._parallel)
+        deletion.delete_left(run.steps, self._parallel, targets)
 
 
 def _current(provider: Resource, packages: Mapping[str, Properties]) -> Properties:

@@ -13,13 +13,17 @@ from infra.engine.result import StepFailed
 from infra.engine.state import Resource
 from infra.engine.steps import Steps
 from infra.engine.store import now
+from infra.engine.targets import Targets
 from infra.engine.values import plain
 
 
-def refresh(steps: Steps, parallel: int) -> None:
-    """Reads every resource: what is gone leaves the state, what differs is taken over, the rest stays as it is."""
+def refresh(steps: Steps, parallel: int, targets: Targets = Targets()) -> None:  # noqa: B008 - frozen
+    """Reads every target: what is gone leaves the state, what differs is taken over, the rest stays as it is."""
+    before = steps.journal.left()
+    targets.check(r.urn for r in before.values())
+    looked_at = [(i, r) for i, r in before.items() if targets.has(r.urn)]
     with ThreadPoolExecutor(parallel, thread_name_prefix="refresh") as pool:
-        for _ in pool.map(lambda item: _one(steps, *item), steps.journal.left().items()):
+        for _ in pool.map(lambda item: _one(steps, *item), looked_at):
             pass
     lost = {r.urn for r in steps.journal.left().values()}
     for index, resource in steps.journal.left().items():

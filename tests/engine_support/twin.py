@@ -194,13 +194,19 @@ def _real_step(metadata: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
 class Embedded(Lab):
     """The embedded engine, with the toy provider in this process."""
 
-    def engine(self, provider: Callable[[], ToyProvider] | None = None, on_event: OnEvent = lambda _: None) -> Engine:
+    def engine(
+        self,
+        provider: Callable[[], ToyProvider] | None = None,
+        on_event: OnEvent = lambda _: None,
+        **more: Any,
+    ) -> Engine:
         return Engine(
             root=self.program,
             stack="dev",
             providers={"toy": provider or (lambda: ToyProvider(self.cloud))},
             home=self.folder / "state",
             on_event=on_event,
+            **more,
         )
 
     def export(self) -> dict[str, Any]:
