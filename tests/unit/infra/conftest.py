@@ -69,6 +69,7 @@ class Monitor(mocks.MockMonitor):
                 "dependencies": sorted(request.dependencies),
                 "protect": request.protect,
                 "retainOnDelete": request.retainOnDelete,
+                "replaceOnChanges": list(request.replaceOnChanges),
             }
         name = f"{request.name}-0a1b2c3"
         state = {"arn": f"arn:{request.type}:{name}", "name": name, **inputs}
