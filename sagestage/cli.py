@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -26,6 +27,10 @@ app = typer.Typer(
 )
 cloud_app = typer.Typer(no_args_is_help=True, help="The embedded AWS on this machine.")
 app.add_typer(cloud_app, name="cloud")
+state_app = typer.Typer(no_args_is_help=True, help="The state of a stack on the embedded engine.")
+app.add_typer(state_app, name="state")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
+app.add_typer(bench_app, name="bench")
 
 OUR_PACKAGES = frozenset({"sagestage", "infra", "inference", "training"})
 Stack = Annotated[str, typer.Option("--stack", "-s", help="The stack: Pulumi.<stack>.yaml.", show_default=True)]
@@ -33,6 +38,16 @@ Replace = Annotated[
     bool,
     typer.Option("--allow-endpoint-replacement", help="Go on although an endpoint is deleted and made again."),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", help="embedded (this machine) or aws (Pulumi and your account). Default: what fits the stack."
+    ),
+]
+TargetUrns = Annotated[
+    list[str] | None, typer.Option("--target", help="Touch only the resource of this URN (* and ** as in Pulumi).")
+]
+Install = Annotated[bool, typer.Option("--install", help="Install the Pulumi CLI where it is missing (--on aws).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 
 
@@ -56,6 +71,9 @@ def rehearse(
     time_scale: Annotated[
         float, typer.Option(min=1, max=600, help="Waits and alarm periods of rollouts pass so many times faster.")
     ] = 120,
+    prove_alarms: Annotated[
+        bool, typer.Option("--prove-alarms", help="Show of every alarm that it fires and recovers.")
+    ] = False,
     down: Annotated[bool, typer.Option("--down", help="Stop the cloud at the end.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,6 +92,7 @@ def rehearse(
         down=down,
         with_rollouts=rollouts,
         time_scale=time_scale,
+        prove_alarms=prove_alarms,
     )
     run(Project.find(), options, as_json=as_json)
 
@@ -123,7 +142,7 @@ def serve(
     model: Annotated[Path, typer.Argument(help="A model.tar.gz, or the folder that it was unpacked to.")],
     *,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on loopback.")] = 8080,
-    predictor: Annotated[str, typer.Option(help="auto, numpy or torch.")] = "auto",
+    predictor: Annotated[str, typer.Option(help="auto, numpy, onnx, torch or compile.")] = "auto",
 ) -> None:
     """Serve one model, as its container would: GET /ping, POST /invocations."""
     environment = os.environ | {
@@ -133,6 +152,19 @@ def serve(
     }
     arguments = [sys.executable, "-m", "inference", "serve", "--model", str(model)]
     os.execve(sys.executable, arguments, environment)  # noqa: S606  # the server takes this process's place: signals reach it
+
+
+@bench_app.command("predictor", epilog="Example: sagestage bench predictor model.tar.gz")
+def bench_predictor(
+    model: Annotated[Path, typer.Argument(help="A model.tar.gz, or the folder that it was unpacked to.")],
+    *,
+    rounds: Annotated[int, typer.Option(min=3, help="Forward passes of each size.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Say which predictor computes a model fastest on this machine; each must give the golden answers first."""
+    from sagestage import predictors
+
+    predictors.bench(model, rounds=rounds, as_json=as_json)
 
 
 @cloud_app.command("start", epilog="Example: sagestage cloud start --port 4577")
@@ -167,28 +199,81 @@ def cloud_env(*, as_json: Json = False) -> None:
     commands.cloud_env(Project.find(), as_json=as_json)
 
 
-@app.command(epilog="Example: sagestage preview --stack local")
-def preview(*, stack: Stack = "local", allow_endpoint_replacement: Replace = False, as_json: Json = False) -> None:
-    """Show what `up` would change. Exit code 4 when it would replace an endpoint."""
-    commands.deploy(Project.find(), "preview", stack, replace_endpoints=allow_endpoint_replacement, as_json=as_json)
+@app.command(epilog="Example: sagestage preview --stack prod --on embedded --expect-no-changes")
+def preview(
+    *,
+    stack: Stack = "local",
+    on: On = None,
+    target: TargetUrns = None,
+    expect_no_changes: Annotated[
+        bool, typer.Option("--expect-no-changes", help="Exit code 2 when there are some.")
+    ] = False,
+    allow_endpoint_replacement: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Show what `up` would change, property by property. Exit code 4 when it would replace an endpoint."""
+    from sagestage.operations import Request
+    from sagestage.operations import run as operate
+
+    request = Request("preview", stack, on, tuple(target or ()), as_json=as_json)
+    request = replace(request, expect_no_changes=expect_no_changes, replace_endpoints=allow_endpoint_replacement)
+    operate(Project.find(), request)
 
 
 @app.command(epilog="Example: sagestage up --stack local")
-def up(*, stack: Stack = "local", allow_endpoint_replacement: Replace = False, as_json: Json = False) -> None:
-    """Deploy the stack's program. Exit code 4, and nothing done, when it would replace an endpoint."""
-    commands.deploy(Project.find(), "up", stack, replace_endpoints=allow_endpoint_replacement, as_json=as_json)
+def up(  # one parameter an option
+    *,
+    stack: Stack = "local",
+    on: On = None,
+    target: TargetUrns = None,
+    allow_endpoint_replacement: Replace = False,
+    accept_scale_in: Annotated[
+        bool, typer.Option("--accept-scale-in", help="Take away instances that autoscaling has added.")
+    ] = False,
+    install: Install = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy the stack's program. Exit code 4, and nothing done, when it would replace an endpoint; 5 to scale in."""
+    from sagestage.operations import Request
+    from sagestage.operations import run as operate
+
+    request = Request("up", stack, on, tuple(target or ()), install=install, as_json=as_json)
+    request = replace(request, replace_endpoints=allow_endpoint_replacement, accept_scale_in=accept_scale_in)
+    operate(Project.find(), request)
 
 
 @app.command(epilog="Example: sagestage refresh --stack local")
-def refresh(*, stack: Stack = "local", as_json: Json = False) -> None:
-    """Bring the state up to date with what is really there."""
-    commands.deploy(Project.find(), "refresh", stack, as_json=as_json)
+def refresh(*, stack: Stack = "local", on: On = None, target: TargetUrns = None, as_json: Json = False) -> None:
+    """Bring the state up to date with what is really there, and show what has drifted."""
+    from sagestage.operations import Request
+    from sagestage.operations import run as operate
+
+    operate(Project.find(), Request("refresh", stack, on, tuple(target or ()), as_json=as_json))
 
 
 @app.command(epilog="Example: sagestage destroy --stack local")
-def destroy(*, stack: Stack = "local", as_json: Json = False) -> None:
+def destroy(*, stack: Stack = "local", on: On = None, target: TargetUrns = None, as_json: Json = False) -> None:
     """Delete everything that the stack made."""
-    commands.deploy(Project.find(), "destroy", stack, as_json=as_json)
+    from sagestage.operations import Request
+    from sagestage.operations import run as operate
+
+    operate(Project.find(), Request("destroy", stack, on, tuple(target or ()), as_json=as_json))
+
+
+@app.command(epilog="Example: sagestage verify --stack prod")
+def verify(*, stack: Stack = "local", on: On = None, as_json: Json = False) -> None:
+    """Check that each endpoint of a stack runs the configuration that its state names, and was not rolled back."""
+    from sagestage.verification import run as check
+
+    check(Project.find(), stack, on=on, as_json=as_json)
+
+
+@state_app.command("export", epilog="Example: sagestage state export --stack local > checkpoint.json")
+def state_export(*, stack: Stack = "local") -> None:
+    """Print the embedded engine's state as `pulumi stack import` takes it."""
+    from sagestage.operations import export_state
+
+    sys.stdout.write(export_state(Project.find(), stack))
 
 
 @app.command(epilog="Example: sagestage alarms --stack prod --prometheus > rules.yaml")

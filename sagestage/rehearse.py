@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.markup import escape
 
-from sagestage import aws, captured, models, output, picture, report, rollouts, stackfile, traffic
+from sagestage import aws, captured, models, output, picture, prove, report, rollouts, stackfile, targets, traffic
 from sagestage.deploy import Deployment
 from sagestage.errors import GateError, SagestageError
 from sagestage.progress import Stages
@@ -45,6 +45,7 @@ class Options:
     down: bool = False
     with_rollouts: bool = True
     time_scale: float = rollouts.TIME_SCALE
+    prove_alarms: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,20 @@ def rehearse(project: Project, options: Options, *, as_json: bool = False) -> No
             deployed = _deploy(project, trained, options, stages)
             sent = _traffic(project, trained, deployed, options.requests, stages)
             capture = _capture(deployed, sent, stages)
+            aims = _targets(trained, deployed, sent, stages)
             acts = _rollouts(project, trained, deployed, stages) if options.with_rollouts else []
+            proofs = _prove(deployed, stages) if options.prove_alarms else []
         finally:
             if options.down:
                 _stop(project, stages)
     if as_json:
-        output.print_json(_summary(stages.seconds, trained, deployed, sent, capture, acts))
+        output.print_json(_summary(stages.seconds, trained, deployed, sent, capture, acts) | _findings(aims, proofs))
     else:
         _show(console, stages.seconds, trained, deployed, sent, acts, down=options.down)
-    if problems := _problems(sent, capture, acts):
+        console.print(targets.table_of(aims))
+        if proofs:
+            console.print(prove.table_of(proofs))
+    if problems := [*_problems(sent, capture, acts), *prove.problems(proofs)]:
         raise SagestageError("; ".join(problems))
 
 
@@ -118,7 +124,9 @@ def _deploy(project: Project, trained: models.Trained, options: Options, stages:
 
     with stages.stage("cloud") as stage:
         stage.at("starting the embedded AWS")
-        cloud = control.start(project.cloud, time_scale=options.time_scale if options.with_rollouts else None)
+        cloud = control.start(
+            project.cloud, time_scale=options.time_scale if options.with_rollouts or options.prove_alarms else None
+        )
         uris = {}
         for model in trained.models:
             stage.at(f"uploading {model.name}")
@@ -182,6 +190,41 @@ def _rollouts(project: Project, trained: models.Trained, deployed: Deployed, sta
     setting = rollouts.Setting(project, cloud, deployed.endpoint, values, trained.held_out(ROWS_OF_ROLLOUTS)[0])
     archive = next(model.kept[0] for model in trained.models if model.name == CHAMPION)
     return rollouts.play(setting, uris[CHALLENGER], archive, stages)
+
+
+def _targets(
+    trained: models.Trained, deployed: Deployed, sent: traffic.Traffic, stages: Stages
+) -> list[targets.Target]:
+    """What was aimed at beside what this machine gives."""
+    import httpx
+
+    with stages.stage("targets") as stage:
+        stage.at("asking one instance, then the front, as fast as they answer")
+        body = orjson.dumps({"instances": trained.held_out(1)[0]})
+        status = httpx.get(f"{deployed.cloud.url}/_sagestage/status").json()
+        seen = [milliseconds for one in sent.variants.values() for milliseconds in one.milliseconds]
+        found = [
+            *targets.measure(status, deployed.cloud.url, deployed.endpoint, body, seen),
+            *targets.quality(trained.models),
+        ]
+        stage.summary = f"{sum(one.met is True for one in found)} met, {sum(one.met is False for one in found)} missed"
+    return found
+
+
+def _prove(deployed: Deployed, stages: Stages) -> list[prove.Proof]:
+    """Every alarm fires and recovers."""
+    with stages.stage("alarms") as stage:
+        cloudwatch = aws.client(deployed.cloud, "cloudwatch")
+        proofs = prove.prove(cloudwatch, f"{deployed.endpoint}-", deployed.cloud.time_scale, on_progress=stage.at)
+        stage.summary = f"{sum(proof.alive for proof in proofs)} of {len(proofs)} fire and recover"
+    return proofs
+
+
+def _findings(aims: Sequence[targets.Target], proofs: Sequence[prove.Proof]) -> dict[str, Any]:
+    return {
+        "targets": [asdict(aim) for aim in aims],
+        "alarms": {proof.name: {"alive": proof.alive, "states": proof.reached} for proof in proofs},
+    }
 
 
 def _leave_request(project: Project, instance: Any) -> None:

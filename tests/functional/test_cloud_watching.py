@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from sagestage.errors import SagestageError
+from sagestage.prove import problems, prove
 from tests.cloud_support.helpers import Cloud, eventually, running
 
 NAMESPACE = "Shop"
@@ -197,3 +199,17 @@ def test_states_can_be_set_and_actions_switched_off(cloudwatch: Any) -> None:
 def test_impossible_alarms_are_refused(cloudwatch: Any, change: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
         alarm(cloudwatch, "never", "Nothing", **change)
+
+
+def test_the_liveness_proof_tells_an_alarm_that_can_fire_from_one_that_cannot(cloudwatch: Any) -> None:
+    dimensions = [{"Name": "EndpointName", "Value": "demand"}, {"Name": "VariantName", "Value": "main"}]
+    rate = {"Namespace": "AWS/SageMaker", "Statistic": "Average", "Dimensions": dimensions}
+    alarm(cloudwatch, "proof-alive", "Invocation5XXErrors", Threshold=0.01, **rate)
+    alarm(cloudwatch, "proof-dead", "Invocation4XXErrors", Threshold=1.5, **rate)  # an average of zeros and ones
+    alive, dead = prove(cloudwatch, "proof-", scale=120)
+    assert alive.reached == ["OK", "ALARM", "OK"]
+    assert not dead.alive
+    (problem,) = problems([alive, dead])
+    assert "proof-dead" in problem
+    with pytest.raises(SagestageError, match="no alarm's name begins with nothing-"):
+        prove(cloudwatch, "nothing-", scale=120)

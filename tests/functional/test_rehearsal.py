@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[User, dict]]:
     user = make_project(tmp_path_factory.mktemp("project"))
     try:
-        yield user, user.json("rehearse", "--requests", "300")
+        yield user, user.json("rehearse", "--requests", "300", "--prove-alarms")
     finally:
         user.sagestage("cloud", "stop")
 
@@ -43,6 +43,13 @@ def test_broken_models_are_rolled_back_and_the_declared_one_is_in_service_again(
     assert "p95-latency" in acts["late"]["reason"]
     assert "5xx-rate" in acts["failing"]["reason"]
     assert "golden" in acts["wrong"]["reason"]
+
+
+def test_every_declared_alarm_fires_and_recovers(rehearsed: tuple[User, dict]) -> None:
+    _, report = rehearsed
+    assert len(report["alarms"]) >= 4
+    assert all(alarm["alive"] for alarm in report["alarms"].values())
+    assert {target["met"] for target in report["targets"]} <= {True, False, None}
 
 
 def test_the_aws_cli_lists_describes_and_invokes_the_endpoint(rehearsed: tuple[User, dict]) -> None:
