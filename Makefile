@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test check fix down clean
+.PHONY: help setup rehearse test bench-serving check fix down clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): about 150 packages, a minute or two the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location \
-		--constraint constraints.txt --editable '.[infra,train,serve,local,dev]'
+		--constraint constraints.txt --editable '.[infra,train,serve,onnx,local,dev]'
 	@touch $@
 
 rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this machine
@@ -31,6 +31,19 @@ rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this 
 
 test: $(STAMP)  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+PEERS := benchmarks/serving/.venv
+
+bench-serving: $(PEERS)/.installed $(STAMP)  ## time the server beside its peers and save the table in docs/serving.md
+	@$(BIN)/python benchmarks/serving/bench.py $(ARGS)
+
+$(PEERS)/.installed: benchmarks/serving/requirements.txt
+	@echo "Setting up $(PEERS): the peers, a few minutes the first time"
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@test -x $(PEERS)/mlserver/bin/python || $(PYTHON) -m venv $(PEERS)/mlserver
+	@$(PEERS)/mlserver/bin/python -m pip install --quiet --disable-pip-version-check 'mlserver>=1.6' uvloop safetensors
+	@touch $@
 
 check: $(STAMP)  ## lint, formatting and types
 	@$(BIN)/ruff check

@@ -30,7 +30,7 @@ class Settings(Frozen):
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     base_dir: Path = Path("/opt/ml")
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    predictor: Literal["auto", "numpy", "torch"] = "auto"
+    predictor: Literal["auto", "numpy", "onnx", "torch", "compile"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     autocast: Literal["none", "bf16", "fp16"] = "none"
     max_payload_mb: Annotated[int, Field(ge=1, le=1024)] = 6

@@ -41,7 +41,7 @@ Replace = Annotated[
 On = Annotated[
     str | None,
     typer.Option(
-        "--on", help="embedded (this machine) or aws (Pulumi and your account). Default: what fits the stack."
+        "--on", help="embedded (this machine) or aws (your account). Default: what fits the stack."
     ),
 ]
 TargetUrns = Annotated[
@@ -323,6 +323,19 @@ def invoke(
         content_type=content_type,
         accept=accept,
     )
+
+
+@app.command(epilog="Example: sagestage logs sagestage-local-demand -f")
+def logs(
+    endpoint: Annotated[str | None, typer.Argument(help="The endpoint; the only one there is, by default.")] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    variant: Annotated[str | None, typer.Option(help="Only this variant's instances.")] = None,
+) -> None:
+    """Print what the instances of an endpoint print."""
+    from sagestage.logs import show
+
+    show(Project.find(), endpoint, follow=follow, variant=variant)
 
 
 @app.command(epilog="Example: sagestage status --json")

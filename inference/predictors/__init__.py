@@ -13,7 +13,7 @@ from inference.contract.network import NetworkSpec, Single
 from inference.contract.schema import Floats
 from inference.errors import StartError
 
-Kind = Literal["auto", "numpy", "torch"]
+Kind = Literal["auto", "numpy", "onnx", "torch", "compile"]
 Device = Literal["auto", "cpu", "cuda"]
 Autocast = Literal["none", "bf16", "fp16"]
 
@@ -57,19 +57,29 @@ def choose(
     """The predictor that the settings ask for; `auto` takes torch where there is a GPU and numpy elsewhere.
 
     Raises:
-        StartError: torch is asked for and not installed, CUDA is asked for and not there, or autocast without torch.
+        StartError: torch or ONNX Runtime is asked for and not installed, CUDA is asked for and not there, or autocast
+            without torch.
     """
     wants_gpu = device == "cuda" or (device == "auto" and gpu_present())
-    if kind == "torch" or (kind == "auto" and (wants_gpu or autocast != "none")):
+    if kind in ("torch", "compile") or (kind == "auto" and (wants_gpu or autocast != "none")):
         try:
             from inference.predictors import torch  # noqa: PLC0415  # takes 2 s: only where it is used
         except ImportError:
-            if kind == "torch" or device == "cuda" or autocast != "none":
-                raise StartError("predictor 'torch' needs torch: install sagestage[torch], or take numpy") from None
+            if kind in ("torch", "compile") or device == "cuda" or autocast != "none":
+                text = f"predictor {kind!r} needs torch: install sagestage[torch], or take numpy"
+                raise StartError(text) from None
         else:
-            return torch.load(spec, weights, device=device, autocast=autocast, threads=threads)
+            return torch.load(
+                spec, weights, device=device, autocast=autocast, threads=threads, compiled=kind == "compile"
+            )
     if device == "cuda" or autocast != "none":
-        raise StartError("predictor 'numpy' computes in float64 on CPUs: take torch for a GPU or autocast")
+        raise StartError("predictors 'numpy' and 'onnx' compute in float64 on CPUs: take torch for a GPU or autocast")
+    if kind == "onnx":
+        try:
+            from inference.predictors.onnx import OnnxPredictor  # noqa: PLC0415  # like the others
+        except ImportError:
+            raise StartError("predictor 'onnx' needs onnxruntime: install sagestage[onnx], or take numpy") from None
+        return OnnxPredictor(spec, weights, threads)
     from inference.predictors.numpy import NumpyPredictor  # noqa: PLC0415  # like the others: only where it is used
 
     return NumpyPredictor(spec, weights)

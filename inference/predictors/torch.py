@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -52,9 +52,16 @@ class TorchPredictor:
         self.name = f"torch {device}" + ("" if autocast == "none" else f" {autocast}")
         self.inline_rows = inline_rows(spec) if device.type == "cpu" else 0
         self._type = torch.float64 if device.type == "cpu" and autocast == "none" else torch.float32
-        self._module = module.to(device, self._type).eval().requires_grad_(requires_grad=False)
+        self._module: Callable[[torch.Tensor], torch.Tensor] = (
+            module.to(device, self._type).eval().requires_grad_(requires_grad=False)
+        )
         self._device = device
         self._dtype = _DTYPES.get(autocast)
+
+    def compile(self) -> None:
+        """Compile the module; its kernels are built at the next call."""
+        self.name = f"compiled {self.name}"
+        self._module = torch.compile(self._module, dynamic=True)
 
     def __call__(self, features: Single) -> Floats:
         """Raw outputs, float64 of shape (rows, outputs), back in this machine's memory."""
@@ -76,8 +83,11 @@ def load(
     device: Device | Literal["cuda:0"] = "auto",
     autocast: Autocast = "none",
     threads: int = 1,
+    compiled: bool = False,
 ) -> TorchPredictor:
     """A predictor with these weights; `auto` takes the GPU when torch sees one.
+
+    `compiled` has torch.compile make a kernel of it, for batches of any size, at the first batch: the golden rows.
 
     Raises:
         StartError: CUDA is asked for and torch sees none.
@@ -89,4 +99,7 @@ def load(
     torch.set_num_threads(threads)
     module = build(spec)
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-    return TorchPredictor(module, spec, place, autocast)
+    predictor = TorchPredictor(module, spec, place, autocast)
+    if compiled:
+        predictor.compile()
+    return predictor
