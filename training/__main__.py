@@ -27,7 +27,7 @@ names another place than /opt/ml), and writes /opt/ml/model.
 exit codes: 0 trained, 1 failed (the reason is one line), 3 the model missed its gate
 """
 HELP = {
-    "data": "CSV (also .gz) or Parquet file",
+    "data": "CSV (also .gz) or Parquet file, or a folder or s3:// prefix of them",
     "target": "column to predict",
     "order": "columns that put the rows in order, comma-separated; without: a random split",
     "drop": "columns not to read",
@@ -43,6 +43,9 @@ HELP = {
     "hidden": "sizes of the hidden layers, comma-separated",
     "activation": "relu, tanh or silu",
     "patience": "epochs without improvement before training stops",
+    "precision": "of the forward pass: float32, or bf16 on GPUs",
+    "checkpoint": "folder or s3:// prefix to go on from after an interruption",
+    "checkpoint_minutes": "also within an epoch, so often; after each epoch by default",
     "workers": "Ray Train workers, a CPU (or GPU) each",
     "use_gpu": "true or false",
     "validation": "share of the rows for early stopping",

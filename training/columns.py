@@ -66,12 +66,16 @@ class ColumnReader:
     form: Form | None = None
     codes: dict[str, int] = field(default_factory=dict)
     rows: int = 0
-    _inexact: tuple[int, object] | None = None
+    _inexact: tuple[str, int, object] | None = None
 
     @property
     def kind(self) -> Kind:
         """The column's kind; one without any value counts as numeric, with all values missing."""
         return Kind.NUMERIC if self.form is None else _KINDS[self.form]
+
+    def begin(self, source: str) -> None:
+        """Go on with another file: messages name it and count its rows."""
+        self.source, self.rows = source, 0
 
     def read(self, values: pa.Array) -> Floats:
         """The values as float64; a missing one is NaN.
@@ -202,9 +206,9 @@ class ColumnReader:
             DataError: an integer column holds an integer that float64 cannot.
         """
         if self.form is Form.INTEGER and self._inexact is not None:
-            row, value = self._inexact
+            source, row, value = self._inexact
             raise DataError(
-                f"{self.source}: row {row}, column {self.name!r}: {value} is not below 2**53, hence not exact:"
+                f"{source}: row {row}, column {self.name!r}: {value} is not below 2**53, hence not exact:"
                 f" make it a name (categorical {self.name}) or drop it (drop {self.name})"
             )
 
@@ -219,7 +223,7 @@ class ColumnReader:
             )
         if self._inexact is None and (size >= EXACT).any():
             row = int(np.flatnonzero(size >= EXACT)[0])
-            self._inexact = (self.rows + row + 1, values[row].as_py())
+            self._inexact = (self.source, self.rows + row + 1, values[row].as_py())
         return numbers
 
 

@@ -67,7 +67,7 @@ class TrainConfig(Frozen):
     Lists may be given as comma-separated texts, numbers as texts: a SageMaker job has nothing else.
 
     Attributes:
-        data: a CSV (also .gz) or Parquet file.
+        data: a CSV (also .gz) or Parquet file, or a folder of them; here or, as s3://…, in S3.
         target: the column to predict.
         order: columns (numbers or times) that put the rows in order; without them the split is random.
         drop: columns that are not read; one that is also in `order` still puts the rows in order.
@@ -81,6 +81,10 @@ class TrainConfig(Frozen):
         missing_history: what serving does with a row that comes without its earlier rows.
         dropout: share of hidden values zeroed in training.
         patience: epochs without a better validation loss before training stops.
+        precision: of the forward pass: bf16 is for GPUs; weights stay float32.
+        checkpoint: folder or s3:// prefix to go on from after an interruption, written after each epoch. Without one, a
+            worker that is killed still goes on; the run as a whole begins anew.
+        checkpoint_minutes: also within an epoch, so often.
         workers: Ray Train workers, one CPU each; with `use_gpu` one GPU each.
         validation, test: shares of the rows; the rest trains.
         output: the folder in which `<name>/model.tar.gz` is written.
@@ -112,6 +116,9 @@ class TrainConfig(Frozen):
     batch_size: Positive = 256
     patience: Positive = 10
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    precision: Literal["float32", "bf16"] = "float32"
+    checkpoint: Annotated[str | None, BeforeValidator(_optional)] = None
+    checkpoint_minutes: Annotated[float, Field(gt=0.0)] | None = None
     workers: Positive = 1
     use_gpu: bool = False
     validation: Fraction = 0.15

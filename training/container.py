@@ -3,7 +3,8 @@
 input/config/hyperparameters.json   settings of TrainConfig, all values texts
 input/config/inputdataconfig.json   the channels (may be absent)
 input/config/resourceconfig.json    the hosts (may be absent)
-input/data/<channel>/               one file
+input/data/<channel>/               CSV or Parquet files
+checkpoints/                        what an interrupted job goes on from, where the job has it
 model/                              what serving will unpack
 output/data/metrics.json            metrics and counts
 output/data/report.html             the same, to look at
@@ -27,6 +28,7 @@ from training.run import TrainResult
 
 BASE_VARIABLE = "SAGESTAGE_BASE_DIR"
 DEFAULT_BASE = "/opt/ml"
+CHECKPOINTS = "checkpoints"
 FAILURE_CHARACTERS = 1_024
 PREFERRED_CHANNELS = ("training", "train")
 TOOLKIT_PREFIXES = ("sagemaker_", "_tuning_")
@@ -42,7 +44,7 @@ def read(base: Path) -> TrainConfig:
     """The settings of the job.
 
     Raises:
-        TrainingError: a file is not as SageMaker writes it, a setting is wrong, or there is not exactly one data file.
+        TrainingError: a file is not as SageMaker writes it, a setting is wrong.
     """
     hosts = _json(base / "input/config/resourceconfig.json").get("hosts", ["localhost"])
     if len(hosts) > 1:
@@ -55,14 +57,16 @@ def read(base: Path) -> TrainConfig:
     reserved = sorted({"data", "output"} & settings.keys())
     if reserved:
         raise ConfigError([f"hyperparameter {name!r} is not for SageMaker: it has its own place" for name in reserved])
-    return TrainConfig.model_validate({**settings, "data": data_file(base), "output": base / "output/work"})
+    if (base / CHECKPOINTS).is_dir():  # SageMaker makes it where the job asks for checkpoints, and keeps it in S3
+        settings.setdefault("checkpoint", str(base / CHECKPOINTS))
+    return TrainConfig.model_validate({**settings, "data": channel(base), "output": base / "output/work"})
 
 
-def data_file(base: Path) -> Path:
-    """The one file of the training channel.
+def channel(base: Path) -> Path:
+    """The folder of the training channel.
 
     Raises:
-        DataError: no channel, several without one named training or train, or not exactly one file in it.
+        DataError: no channel, or several without one named training or train.
     """
     folder = base / "input/data"
     channels = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -71,12 +75,7 @@ def data_file(base: Path) -> Path:
     preferred = [folder / name for name in PREFERRED_CHANNELS if folder / name in channels]
     if not preferred and len(channels) > 1:
         raise DataError(f"{folder}: channels {', '.join(path.name for path in channels)}: name one training")
-    channel = preferred[0] if preferred else channels[0]
-    files = sorted(path for path in channel.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
-    if len(files) != 1:
-        found = ", ".join(path.name for path in files[:5]) or "nothing"
-        raise DataError(f"{channel}: the channel must hold one file, it holds {len(files)}: {found}")
-    return files[0]
+    return preferred[0] if preferred else channels[0]
 
 
 def write_model(base: Path, result: TrainResult) -> None:

@@ -5,9 +5,11 @@ This module plans which rows a chunk takes along as history; it computes no feat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,8 +121,8 @@ def build(dataset: Dataset, transform: Transform, config: TrainConfig, folder: P
     """
     total, width = dataset.spill.rows, len(transform.feature_names)
     regression = transform.table.task is Task.REGRESSION
-    features = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, (total, width))
-    targets = np.lib.format.open_memmap(folder / "targets.npy", "w+", np.float32 if regression else np.int64, (total,))
+    features = _on_disk(folder / "features.npy", np.float32, (total, width))
+    targets = _on_disk(folder / "targets.npy", np.float32 if regression else np.int64, (total,))
     faults = np.empty((3, total), dtype=np.bool_)
     changes = np.zeros((3, len(dataset.columns)), dtype=np.int64)
     for start, rows, made in applied(dataset, transform, config.chunk_rows):
@@ -145,6 +147,18 @@ def build(dataset: Dataset, transform: Transform, config: TrainConfig, folder: P
             raise DataError(_too_few(dataset, transform, part, left, least, left_out[part]))
     counts = {column.name: Counts(*changes[:, index].tolist()) for index, column in enumerate(dataset.columns)}
     return FeatureSet(folder / "features.npy", folder / "targets.npy", usable, counts, left_out)
+
+
+def _on_disk(path: Path, kind: type[np.float32 | np.int64], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A new .npy file as a memory map. Its room is taken at once: a map meets a full disk with a signal."""
+    matrix = np.lib.format.open_memmap(path, "w+", kind, shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = path.stat().st_size
+        raise DataError(f"{path}: no room for {size:,} bytes of features: {error.strerror}: make room") from None
+    return matrix
 
 
 def _targets(transform: Transform, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from time import monotonic
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from torch.nn import functional
 from inference.contract.network import NetworkSpec, Single
 from inference.contract.schema import Frozen, Task
 from inference.predictors.torch import build
+from training import checkpoint
 from training.errors import TrainingError
 
 EVALUATION_ROWS = 8_192
@@ -27,7 +31,13 @@ MAX_NORM = 1.0
 
 
 class Job(Frozen):
-    """All that a worker needs: where the rows are, and how to learn from them. Files are those of FeatureSet."""
+    """All that a worker needs: where the rows are, and how to learn from them. Files are those of FeatureSet.
+
+    Attributes:
+        precision: of the forward pass; weights and sums are float32 always.
+        checkpoint: the file to go on from and to write after each epoch; None: neither.
+        checkpoint_minutes: also within an epoch, so often.
+    """
 
     features: Path
     targets: Path
@@ -42,6 +52,9 @@ class Job(Frozen):
     batch_size: int
     patience: int
     seed: int
+    precision: Literal["float32", "bf16"] = "float32"
+    checkpoint: str | None = None
+    checkpoint_minutes: float | None = None
 
 
 class Epoch(Frozen):
@@ -75,8 +88,10 @@ def train(
 ) -> Outcome:
     """Train a network; `wrap` makes it distributed over the workers (each calls this with its rank).
 
+    Where the job has a checkpoint, the epochs in it are told again and training goes on behind them.
+
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or the checkpoint cannot be written.
     """
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
@@ -94,35 +109,123 @@ def train(
     optimizer = torch.optim.AdamW(module.parameters(), lr=job.learning_rate, weight_decay=job.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
-    epochs: list[Epoch] = []
-    best, best_weights = 0, copy.deepcopy(module.state_dict())
-    for number in range(1, job.epochs + 1):
+    run = _Run(job, module, optimizer, schedule, writes=rank == 0)
+    run.resume()
+    for epoch in run.epochs:
+        on_epoch(epoch)
+    while not run.over:
+        number = len(run.epochs) + 1
+        torch.manual_seed(job.seed + number)  # dropout after a restart is that of a run without one
         model.train()
-        total, seen = 0.0, 0
-        for rows in _batches(train_rows, batch, seed=job.seed + number, rank=rank, workers=workers):
-            loss = loss_of(model(features[rows].to(device)), targets[rows].to(device))
+        batches = _batches(train_rows, batch, seed=job.seed + number, rank=rank, workers=workers)
+        for rows in islice(batches, run.step, None):
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=job.precision == "bf16"):
+                outputs = model(features[rows].to(device))
+            loss = loss_of(outputs.float(), targets[rows].to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), MAX_NORM)
             optimizer.step()
             schedule.step()
-            total += loss.item() * len(rows)
-            seen += len(rows)
-        losses = torch.tensor([total / seen, _evaluate(module, features, targets, validation_rows, loss_of, device)])
+            run.stepped(loss.item(), len(rows))
+        validation_loss = _evaluate(module, features, targets, validation_rows, loss_of, device)
+        losses = torch.tensor([run.total / run.seen, validation_loss])
         _average(losses, workers)
         epoch = Epoch(number=number, train_loss=losses[0].item(), validation_loss=losses[1].item())
         if not math.isfinite(epoch.train_loss + epoch.validation_loss):
             raise TrainingError(
                 f"the loss is no longer finite in epoch {number}: lower the learning rate, now {job.learning_rate:g}"
             )
-        epochs.append(epoch)
+        run.ended(epoch)
         on_epoch(epoch)
-        if best == 0 or epoch.validation_loss < epochs[best - 1].validation_loss:
-            best, best_weights = number, copy.deepcopy(module.state_dict())
-        elif number - best >= job.patience:
-            break
-    weights = {name: tensor.cpu().numpy() for name, tensor in best_weights.items()}
-    return Outcome(weights, epochs, best)
+    return Outcome({name: tensor.cpu().numpy() for name, tensor in run.best_weights.items()}, run.epochs, run.best)
+
+
+class _Run:
+    """Where a training is; what a checkpoint keeps of it."""
+
+    def __init__(
+        self,
+        job: Job,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        *,
+        writes: bool,
+    ) -> None:
+        self.epochs: list[Epoch] = []
+        self.best = 0
+        self.best_weights = copy.deepcopy(module.state_dict())
+        self.step, self.total, self.seen = 0, 0.0, 0  # within the epoch
+        self._job, self._module, self._optimizer, self._schedule = job, module, optimizer, schedule
+        self._writes = writes and job.checkpoint is not None
+        self._saved = monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs were run, or validation has not improved for as long as patience lasts."""
+        number = len(self.epochs)
+        return number >= self._job.epochs or (self.best > 0 and number - self.best >= self._job.patience)
+
+    def stepped(self, loss: float, rows: int) -> None:
+        """One batch was learnt from."""
+        self.step += 1
+        self.total += loss * rows
+        self.seen += rows
+        often = self._job.checkpoint_minutes
+        if self._writes and often is not None and monotonic() - self._saved >= 60.0 * often:
+            self._save()
+
+    def ended(self, epoch: Epoch) -> None:
+        """An epoch is over."""
+        self.epochs.append(epoch)
+        if self.best == 0 or epoch.validation_loss < self.epochs[self.best - 1].validation_loss:
+            self.best, self.best_weights = epoch.number, copy.deepcopy(self._module.state_dict())
+        self.step, self.total, self.seen = 0, 0.0, 0
+        if self._writes:
+            self._save()
+
+    def _save(self) -> None:
+        state = self._optimizer.state_dict()
+        arrays = {f"now.{name}": tensor for name, tensor in self._module.state_dict().items()}
+        arrays |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+        for number, moments in state["state"].items():
+            arrays |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+        figures = {
+            "epochs": [epoch.model_dump() for epoch in self.epochs],
+            "best": self.best,
+            "within": [self.step, self.total, self.seen],
+            "rates": [group["lr"] for group in state["param_groups"]],
+            "schedule": self._schedule.state_dict(),
+        }
+        found = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+        checkpoint.write(str(self._job.checkpoint), checkpoint.Checkpoint(found, figures))
+        self._saved = monotonic()
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        state = None if self._job.checkpoint is None else checkpoint.read(self._job.checkpoint)
+        if state is None:
+            return
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.arrays.items()}
+
+        def below(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self._module.load_state_dict(below("now."))
+        self.best_weights = below("best.")
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in below("optimizer.").items():
+            number, _, what = name.partition(".")
+            moments.setdefault(int(number), {})[what] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        for group, rate in zip(groups, state.figures["rates"], strict=True):
+            group["lr"] = rate
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._schedule.load_state_dict(dict(state.figures["schedule"]))
+        self.epochs = [Epoch.model_validate(epoch) for epoch in state.figures["epochs"]]
+        self.best = state.figures["best"]
+        self.step, self.total, self.seen = state.figures["within"]
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

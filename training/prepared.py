@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,6 +43,15 @@ class Prepared:
     def task(self) -> Task:
         """What the models predict."""
         return self.transform.table.task
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what the networks see: features, targets, and the rows that enter the loss."""
+        every = hashlib.sha256()
+        for path in (self.features.features, self.features.targets, *self.features.usable.values()):
+            with path.open("rb") as file:
+                every.update(hashlib.file_digest(file, "sha256").digest())
+        return every.hexdigest()
 
     def fit_folder(self) -> Path:
         """A name below the run's folder that is not taken, for what Ray keeps of one fit."""
@@ -83,6 +94,9 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
             imputed = sum(count.imputed for count in made.counts.values())
             width = len(fitted.transform.feature_names)
             stage.summary = f"{width} features; {clipped:,} values clipped, {imputed:,} imputed"
+    except OSError as error:
+        _discard(folder)
+        raise TrainingError(f"{folder}: cannot be written: {error.strerror or error}: make room") from error
     except BaseException:
         _discard(folder)
         raise

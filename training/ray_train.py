@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80 * 2**20
 """Ray's least is 75 MiB; rows travel through memory-mapped files, so nothing large is put there."""
+RESTARTS = 2
+"""How often workers that were killed are started anew; they go on from the checkpoint."""
 MAX_SOCKET_FOLDER = 40
 """Ray's sockets lie about 60 characters below its folder, and a Unix socket's path has at most 107."""
 SETTINGS = {
@@ -146,11 +148,11 @@ class PrivateRay:
         if address != LOOPBACK:
             raise TrainingError(f"Ray would listen on {address}: train in a process that has not imported ray before")
 
-    def fit(self, jobs: Sequence[Job], on_epoch: OnEpoch, *, folder: Path) -> list[Trained]:
+    def fit(self, jobs: Sequence[Job], on_epoch: OnEpoch, *, folder: Path, restarts: int = RESTARTS) -> list[Trained]:
         """Train networks one after the other, in the workers of one TorchTrainer: starting them takes longest.
 
-        `on_epoch` hears, in a thread of its own, the number of the job and each epoch; `folder`, which must not exist,
-        holds what Ray keeps of the run.
+        `on_epoch` hears, in a thread of its own, the number of the job and each epoch, again after a restart; `folder`,
+        which must not exist, holds what Ray keeps of the run.
 
         Raises:
             TrainingError: Ray did not start, or a worker failed; says why in one line.
@@ -165,7 +167,9 @@ class PrivateRay:
                 train_loop_config={"jobs": [job.model_dump(mode="json") for job in jobs], "pipe": str(pipe)},
                 scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu),
                 run_config=RunConfig(
-                    name=folder.name, storage_path=str(folder.parent), failure_config=FailureConfig(max_failures=0)
+                    name=folder.name,
+                    storage_path=str(folder.parent),
+                    failure_config=FailureConfig(max_failures=restarts),
                 ),
             )
             try:
@@ -176,6 +180,8 @@ class PrivateRay:
                 raise TrainingError(_cause(error)) from error
             finally:
                 _restore(self._handlers)
+        if isinstance(result.return_value, str):
+            raise TrainingError(result.return_value)
         if result.return_value is None:
             raise TrainingError("the workers ended without a model")
         return [Trained(*parts) for parts in result.return_value]
@@ -191,8 +197,8 @@ class Trained:
     seconds: float
 
 
-def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, int, float]]:
-    """What each Ray Train worker runs; the first one's answer counts."""
+def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, int, float]] | str:
+    """What each Ray Train worker runs; the first one's answer counts. A text is why training cannot succeed."""
     import ray.train  # noqa: PLC0415  # the workers' imports
     import ray.train.torch  # noqa: PLC0415
 
@@ -209,14 +215,17 @@ def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, i
                 if rank == 0:
                     pipe.write(json.dumps([number, epoch.model_dump()]) + "\n")
 
-            outcome = loop.train(
-                loop.Job.model_validate(raw),
-                tell,
-                device=str(ray.train.torch.get_device()),
-                rank=rank,
-                workers=workers,
-                wrap=ray.train.torch.prepare_model if workers > 1 else lambda module: module,
-            )
+            try:
+                outcome = loop.train(
+                    loop.Job.model_validate(raw),
+                    tell,
+                    device=str(ray.train.torch.get_device()),
+                    rank=rank,
+                    workers=workers,
+                    wrap=ray.train.torch.prepare_model if workers > 1 else lambda module: module,
+                )
+            except TrainingError as error:  # all workers come to it alike, and would again: no reason to start anew
+                return str(error)
             outcomes.append((outcome.weights, len(outcome.epochs), outcome.best, perf_counter() - begin))
     return outcomes
 

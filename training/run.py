@@ -6,6 +6,7 @@ with PrivateRay() as cluster, prepare(champion) as prepared:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Floats, Rows, Task
 from inference.contract.transform import Transform
-from training import baselines, calibrate, evaluate, features, gate, report
+from training import baselines, calibrate, evaluate, features, gate, report, storage
 from training import dataset as data
 from training.assess import Evaluation, assess
 from training.baselines import Baseline
@@ -41,7 +42,8 @@ from training.ray_train import PrivateRay, Trained
 __all__ = ["Prepared", "TrainResult", "fit", "fit_all", "prepare", "train"]
 
 _HYPERPARAMETERS = (
-    "learning_rate", "weight_decay", "dropout", "epochs", "batch_size", "patience", "seed",
+    "learning_rate", "weight_decay", "dropout", "epochs", "batch_size", "patience", "seed", "precision",
+    "checkpoint_minutes",
 )  # fmt: skip
 HELD_OUT_ROWS = 2_000
 """Test rows that a result keeps in memory, to send to an endpoint."""
@@ -187,13 +189,16 @@ def _train(
 
         def tell(number: int, epoch: Epoch) -> None:
             losses = epoch.train_loss, epoch.validation_loss
+            if epoch.number <= len(heard[number]):
+                return  # workers that were started anew tell of the epochs in their checkpoint
             heard[number].append(losses)
             on_event(EpochFinished(configs[number].name, epoch.number, configs[number].epochs, *losses))
 
         stage.at("starting workers")
-        files = prepared.features
+        files, folder = prepared.features, prepared.fit_folder()
         jobs = [
             Job(
+                checkpoint=_checkpoint(prepared, config, network, folder),
                 features=files.features,
                 targets=files.targets,
                 train_rows=files.usable[Part.TRAIN],
@@ -204,12 +209,21 @@ def _train(
             )
             for config, network in zip(configs, networks, strict=True)
         ]
-        models = cluster.fit(jobs, tell, folder=prepared.fit_folder())
+        models = cluster.fit(jobs, tell, folder=folder)
         stage.summary = "; ".join(
             f"{config.name} {trained.epochs} epochs, the best was {trained.best}"
             for config, trained in zip(configs, models, strict=True)
         )
     return [Learnt(trained, tuple(losses)) for trained, losses in zip(models, heard, strict=True)]
+
+
+def _checkpoint(prepared: Prepared, config: TrainConfig, network: NetworkSpec, folder: Path) -> str:
+    """Where to go on from. In a place of the user's the name says for which rows, settings and network it is."""
+    if config.checkpoint is None:
+        return f"{folder}/{config.name}.safetensors"
+    settings = config.model_dump_json(include=set(_HYPERPARAMETERS) | {"workers"})
+    identity = hashlib.sha256(f"{settings}{network.model_dump_json()}{prepared.digest}".encode()).hexdigest()
+    return f"{storage.name(config.checkpoint).rstrip('/')}/{config.name}-{identity[:16]}.safetensors"
 
 
 def _finish(

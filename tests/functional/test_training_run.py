@@ -265,6 +265,7 @@ def test_two_workers_train_together_and_a_workers_failure_is_one_line(tmp_path: 
                 [good, bad],
                 lambda number, epoch: heard.append((number, epoch.validation_loss)),
                 folder=prepared.fit_folder(),
+                restarts=0,
             )
     assert [number for number, _ in heard] == [0, 0, 0, 0]
     assert heard[-1][1] < heard[0][1]
@@ -299,3 +300,68 @@ def test_sigterm_ends_a_run_and_its_ray(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert ray_processes(tmp_path) == []
     assert not (tmp_path / "out").exists()
+
+
+class Run:
+    """`python -m training train` with a checkpoint folder, slow enough to be hit between two epochs."""
+
+    def __init__(self, folder: Path, output: str) -> None:
+        data = folder / "demo.csv"
+        if not data.exists():
+            demo.write(data, rows=500)
+        options = {
+            "data": data, "target": demo.TARGET, "order": demo.ORDER[0], "batch-size": 2, "epochs": 12, "patience": 12,
+            "checkpoint": folder / f"{output}-checkpoints", "output": folder / output,
+        }  # fmt: skip
+        command = [sys.executable, "-m", "training", "train"]
+        command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        self.mark = f"{folder}/{output}-mark"
+        environment = {**os.environ, "SAGESTAGE_TEST_MARK": self.mark}
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+        self.epochs: list[int] = []
+
+    def until(self, epoch: int) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("epoch="):
+                self.epochs.append(int(line.partition(" ")[0].removeprefix("epoch=")))
+                if self.epochs[-1] == epoch:
+                    return
+        raise AssertionError(f"ended after epochs {self.epochs}")
+
+    def kill_worker(self) -> None:
+        for place in Path("/proc").iterdir():
+            if place.name.isdigit():
+                try:
+                    name, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+                except OSError:
+                    continue
+                if name.startswith(b"ray::") and b"TrainWorker" in name and self.mark.encode() in environment:
+                    os.kill(int(place.name), signal.SIGKILL)
+                    return
+        raise AssertionError("no worker found")
+
+    def finish(self) -> str:
+        """The digest of the model."""
+        text, _ = self.process.communicate()
+        assert self.process.returncode == 0, text
+        self.epochs += [int(found) for found in re.findall(r"^epoch=(\d+)", text, re.MULTILINE)]
+        return next(line.split()[1] for line in text.splitlines() if line.startswith("sha256 "))
+
+
+def test_a_killed_worker_and_a_terminated_run_lose_no_finished_epoch_and_end_with_one_model(tmp_path: Path) -> None:
+    killed = Run(tmp_path, "killed")
+    killed.until(3)
+    killed.kill_worker()
+    digest = killed.finish()
+    assert killed.epochs == list(range(1, 13)), "the workers were started anew and went on"
+
+    stopped = Run(tmp_path, "stopped")
+    stopped.until(3)
+    stopped.process.send_signal(signal.SIGTERM)
+    stopped.process.communicate()
+    assert stopped.process.returncode == 1
+    assert not (tmp_path / "stopped").exists(), "nothing half-made"
+    again = Run(tmp_path, "stopped")
+    assert again.finish() == digest, "to the last bit what the other run made"
+    assert again.epochs == list(range(1, 13)), "those of the checkpoint are told again"

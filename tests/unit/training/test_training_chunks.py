@@ -109,7 +109,7 @@ def test_bad_files_get_one_line(read: Callable[..., Spill], content: str | bytes
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: no such file"):
         chunks.header(tmp_path / "none.csv")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="holds nothing: no file ends with"):
         chunks.header(tmp_path)
 
 
@@ -140,3 +140,35 @@ def test_a_parquet_column_of_lists_is_refused_by_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [[1], [2]]}), path)
     with pytest.raises(DataError, match=r"column 'a' holds list<.*drop a"):
         chunks.read(path, ["a"], tmp_path / "rows.f64")
+
+
+def test_a_folder_is_read_as_one_file_and_hidden_files_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a.csv").write_text("x,name\n1,red\n2,blue\n")
+    with gzip.open(folder / "b" / "c.csv.gz", "wt") as file:
+        file.write("name,x\nblue,3\n")
+    pq.write_table(pa.table({"x": [4], "name": ["green"]}), folder / "z.parquet")
+    for hidden in ("_SUCCESS", ".part.csv", "notes.txt"):
+        (folder / hidden).write_text("not data")
+    spill = chunks.read(folder, ["x", "name"], tmp_path / "rows")
+    assert spill.texts == {"name": ("red", "blue", "green")}
+    np.testing.assert_array_equal(spill.open(), [[1, 0], [2, 1], [3, 1], [4, 2]])
+
+
+def test_files_of_other_columns_are_told_and_rows_count_by_file(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "a.csv").write_text("x,y\n1,2\n")
+    (folder / "b.csv").write_text("x,z\n1,2\n")
+    with pytest.raises(DataError, match=r"b\.csv: has other columns than .*a\.csv: y, z is only in one"):
+        chunks.header(folder)
+    (folder / "b.csv").write_text("x,y\nred,2\n")
+    with pytest.raises(DataError, match=r"b\.csv: row 1, column 'x': 'red' is text where numbers were seen"):
+        chunks.read(folder, ["x", "y"], tmp_path / "rows")
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n" + "1\n" * 5_000)
+    with pytest.raises(DataError, match="/dev/full: cannot be written: No space left on device: make room"):
+        chunks.read(tmp_path / "a.csv", ["x"], Path("/dev/full"))

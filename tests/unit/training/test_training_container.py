@@ -29,7 +29,7 @@ def test_settings_are_texts_and_the_file_is_the_channels(base: Path) -> None:
     )
     config = container.read(base)
     assert (config.target, config.learning_rate, config.hidden, config.order) == ("y", 0.01, (8, 4), ("a",))
-    assert config.data == base / "input/data/training/rows.csv"
+    assert config.data == base / "input/data/training"
 
 
 def test_wrong_settings_are_told_together(base: Path) -> None:
@@ -56,19 +56,20 @@ def test_files_that_are_not_json_are_named(base: Path) -> None:
         container.read(base)
 
 
-def test_a_channel_holds_one_file(base: Path) -> None:
-    (base / "input/data/training/more.csv").write_text("a\n")
-    with pytest.raises(DataError, match=r"it holds 2: more\.csv, rows\.csv"):
-        container.data_file(base)
+def test_checkpoints_are_kept_where_the_job_has_a_folder_for_them(base: Path) -> None:
+    give(base, "hyperparameters", {"target": "y"})
+    assert container.read(base).checkpoint is None
+    (base / "checkpoints").mkdir()
+    assert container.read(base).checkpoint == str(base / "checkpoints")
 
 
 def test_no_channel_and_an_unclear_one_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no channel"):
-        container.data_file(tmp_path / "elsewhere")
+        container.channel(tmp_path / "elsewhere")
     (base / "input/data/training").rename(base / "input/data/one")
     (base / "input/data/two").mkdir()
     with pytest.raises(DataError, match="channels one, two: name one training"):
-        container.data_file(base)
+        container.channel(base)
 
 
 def test_the_failure_file_is_short_enough_to_be_shown(base: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from inference.contract.network import NetworkSpec, forward
 from inference.contract.schema import Task
+from training import loop
+from training.checkpoint import Checkpoint
 from training.errors import TrainingError
 from training.loop import Epoch, Job, train
 
@@ -95,3 +97,66 @@ def test_classes_are_learnt_by_cross_entropy(job: Job) -> None:
     outcome = train(changed(job, task=Task.CLASSIFICATION, network=spec, epochs=30, patience=30), ignore)
     predicted = forward(spec, outcome.weights, features[200:]).argmax(axis=1)
     assert (predicted == np.load(job.targets)[200:]).mean() > 0.9
+
+
+class Stop(Exception):  # noqa: N818  # stands for a kill
+    pass
+
+
+@pytest.mark.parametrize("minutes", [None, 1e-9])
+def test_training_goes_on_from_its_checkpoint_to_the_same_weights(
+    job: Job, tmp_path: Path, minutes: float | None
+) -> None:
+    kept = changed(job, epochs=7, dropout=0.2, checkpoint=str(tmp_path / "c.safetensors"), checkpoint_minutes=minutes)
+    whole = train(changed(kept, checkpoint=None), ignore)
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(kept, stop)
+    heard: list[Epoch] = []
+    resumed = train(kept, heard.append)
+    assert heard == whole.epochs
+    assert resumed.best == whole.best
+    for name, weight in whole.weights.items():
+        np.testing.assert_array_equal(weight, resumed.weights[name])
+    assert train(kept, ignore).epochs == whole.epochs, "nothing is left to do"
+
+
+def test_a_training_that_is_cut_within_an_epoch_goes_on_there(job: Job, tmp_path: Path) -> None:
+    kept = changed(job, epochs=2, checkpoint=str(tmp_path / "c.safetensors"), checkpoint_minutes=1e-9)
+    whole = train(changed(kept, checkpoint=None), ignore)
+    writes = 0
+    write = loop.checkpoint.write
+
+    def cut(place: str, state: Checkpoint) -> None:
+        nonlocal writes
+        write(place, state)
+        writes += 1
+        if writes == 3:
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.checkpoint, "write", cut)
+        with pytest.raises(Stop):
+            train(kept, ignore)
+    resumed = train(kept, ignore)
+    assert resumed.epochs == whole.epochs
+    for name, weight in whole.weights.items():
+        np.testing.assert_array_equal(weight, resumed.weights[name])
+
+
+def test_a_checkpoint_that_was_cut_off_is_none(job: Job, tmp_path: Path) -> None:
+    place = tmp_path / "c.safetensors"
+    kept = changed(job, epochs=2, checkpoint=str(place))
+    whole = train(kept, ignore)
+    place.write_bytes(place.read_bytes()[:-100])
+    assert train(kept, ignore).epochs == whole.epochs
+
+
+def test_half_precision_learns_too_and_keeps_float32_weights(job: Job) -> None:
+    outcome = train(changed(job, precision="bf16"), ignore)
+    assert outcome.epochs[-1].validation_loss < 0.1
+    assert {weight.dtype for weight in outcome.weights.values()} == {np.dtype(np.float32)}
