@@ -24,6 +24,7 @@ from infra.cloud.errors import CloudError
 from infra.cloud.front import Front
 from infra.cloud.groups import Groups
 from infra.cloud.hosting import Hosting
+from infra.cloud.logs import Logs
 from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import ACCOUNT, Moto
 from infra.cloud.moto_cloudwatch import Calls
@@ -43,6 +44,7 @@ _LOCK_TIMEOUT_S = 10.0  # a killed cloud's watchdog holds the lock while it ends
 _BACKLOG = 1024
 _LOOK_EVERY_S = 5.0  # declared seconds between two looks at the alarms
 _QUICKEST_LOOK_S, _SLOWEST_LOOK_S = 0.05, 1.0
+_LOGS_EVERY_S = 0.5
 _SHUTDOWN_S = 2.0  # for requests that are being answered
 
 # moto's own botocore clients must not look for a user's.
@@ -180,6 +182,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     site = web.SockSite(runner, listener)
     await site.start()
     watcher = asyncio.create_task(_keep_watch(metrics, watch))
+    follower = asyncio.create_task(_follow_logs(hosting, Logs(moto)))
     try:
         _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
         _tell(ready_fd, {"cloud": record})
@@ -188,6 +191,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     finally:
         log.info("stopping")
         watcher.cancel()
+        follower.cancel()
         await site.stop()
         await hosting.close()
         await runner.cleanup()
@@ -204,6 +208,18 @@ async def _keep_watch(metrics: Metrics, watch: Watch) -> None:
             await asyncio.to_thread(watch.tick, time.time())
         except Exception:  # one alarm that cannot be evaluated must not end the watch over the others
             log.exception("evaluating alarms")
+
+
+async def _follow_logs(hosting: Hosting, logs: Logs) -> None:
+    """Bring what instances print into CloudWatch Logs."""
+    while True:
+        await asyncio.sleep(_LOGS_EVERY_S)
+        for region, name, folder in hosting.log_folders():
+            logs.watch(region, name, folder)
+        try:
+            await asyncio.to_thread(logs.pass_on)
+        except Exception:  # logs that cannot be stored must not end the following of others
+            log.exception("following logs")
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -225,6 +225,10 @@ def _retained(endpoint: Endpoint, params: Params) -> dict[str, Any]:
 
 
 def _summary(variant: Variant, resolved: float) -> Answer:
+    if variant.serverless is None:
+        size: Answer = {"CurrentInstanceCount": variant.count, "DesiredInstanceCount": variant.count}
+    else:
+        size = {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
     return {
         "VariantName": variant.name,
         "DeployedImages": [
@@ -232,8 +236,7 @@ def _summary(variant: Variant, resolved: float) -> Answer:
         ],
         "CurrentWeight": variant.weight,
         "DesiredWeight": variant.weight,
-        "CurrentInstanceCount": variant.count,
-        "DesiredInstanceCount": variant.count,
+        **size,
     }
 
 

@@ -26,7 +26,6 @@ from infra.cloud.watch import Watch
 
 # What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
 _UNSUPPORTED_CONFIG = {
-    "AsyncInferenceConfig": "asynchronous inference",
     "ShadowProductionVariants": "shadow variants",
     "ExplainerConfig": "explainers",
 }
@@ -83,6 +82,10 @@ class Hosting:
     def status(self) -> dict[str, Any]:
         """What only this cloud can show: the processes behind the declared instance counts."""
         return {"endpoints": [_status(endpoint) for endpoint in self.store.endpoints.values()]}
+
+    def log_folders(self) -> list[tuple[str, str, Path]]:
+        """Region, name and folder of log files of every endpoint."""
+        return [(e.region, e.name, self._home(e) / "logs") for e in self.store.endpoints.values()]
 
     async def close(self) -> None:
         """End every process, fast, with what was captured written."""
@@ -191,10 +194,9 @@ class Hosting:
     async def _prepare(self, endpoint: Endpoint, folder: Path, declared: Mapping[str, Any]) -> Variant:
         """The variant with its model unpacked, no instance started."""
         name = declared["VariantName"]
-        if "ServerlessConfig" in declared or "ModelName" not in declared:
-            raise InstanceError(
-                f"variant {name}: serverless and inference-component variants are not supported locally"
-            )
+        if "ModelName" not in declared:
+            raise InstanceError(f"variant {name}: inference-component variants are not supported locally")
+        serverless = declared.get("ServerlessConfig")
         container = self._moto.container(endpoint.region, declared["ModelName"])
         if not fnmatch.fnmatchcase(container.image, self.options.serve_image):
             raise InstanceError(
@@ -212,6 +214,7 @@ class Hosting:
             weight=declared.get("InitialVariantWeight", 1.0),
             count=declared.get("InitialInstanceCount", 1),
             image=container.image,
+            serverless=serverless,
             fleet=VariantFleet(self._launcher, make_spec, self.options.max_instances),
         )
 

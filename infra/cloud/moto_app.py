@@ -125,6 +125,15 @@ class Moto:
         made = get_backend("s3")[ACCOUNT]["aws"].put_object(bucket, key, value)
         made.set_metadata({"Content-Type": content_type})
 
+    def put_log_events(self, region: str, group: str, stream: str, events: list[tuple[int, str]]) -> None:
+        """Put events into the embedded CloudWatch Logs; group and stream are made when they are not there."""
+        logs = get_backend("logs")[ACCOUNT][region]
+        if group not in logs.groups:
+            logs.create_log_group(group, {})
+        if stream not in logs.groups[group].streams:
+            logs.create_log_stream(group, stream)
+        logs.put_log_events(group, stream, [{"timestamp": moment, "message": text} for moment, text in events])
+
     def notify(self, region: str, action: str, subject: str, message: str) -> None:
         """Carry an alarm's action out: publish to an SNS topic. Other actions are AWS's own and do nothing here.
 

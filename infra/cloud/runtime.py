@@ -92,6 +92,8 @@ class Runtime:
         )
         if endpoint is None or fleet is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+        if fleet.config.request.get("AsyncInferenceConfig"):
+            raise AwsError("ValidationError", f"Endpoint {name} is asynchronous: use InvokeEndpointAsync.")
         return endpoint, fleet
 
     def _variant(self, endpoint: Endpoint, fleet: Fleet, target: str | None) -> Variant:

@@ -44,13 +44,17 @@ class Config:
 
 @dataclass
 class Variant:
-    """A production variant of a live endpoint: what it was told to be, and the processes that it is."""
+    """A production variant of a live endpoint: what it was told to be, and the processes that it is.
+
+    A serverless one is one process that stays warm; `serverless` is what it was declared to be.
+    """
 
     name: str
     weight: float
     count: int
     image: str
     fleet: VariantFleet
+    serverless: Mapping[str, Any] | None = None
 
 
 @dataclass

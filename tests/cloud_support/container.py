@@ -24,6 +24,8 @@ async def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, 
     if "ERRORS" in os.environ and next(ASKED) % int(os.environ["ERRORS"]) == 0:
         return 500, {"Content-Type": "text/plain"}, b"broken"
     match body:
+        case b"say more":
+            print("more", flush=True)  # noqa: T201 - a container's log
         case b"refuse":
             return 400, {"Content-Type": "text/plain"}, b"column 'hour' is missing"
         case b"fail":
@@ -65,6 +67,8 @@ async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def main() -> None:
     if "FAIL_AT_START" in os.environ:
         sys.exit(f"model.json is unreadable: {os.environ['FAIL_AT_START']}")
+    if "SAYS" in os.environ:
+        print(os.environ["SAYS"], flush=True)  # noqa: T201 - a container's log
     host, port = os.environ["SAGESTAGE_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     await asyncio.start_server(connection, host, port)
     stopped = asyncio.Event()
