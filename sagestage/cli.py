@@ -40,9 +40,7 @@ Replace = Annotated[
 ]
 On = Annotated[
     str | None,
-    typer.Option(
-        "--on", help="embedded (this machine) or aws (your account). Default: what fits the stack."
-    ),
+    typer.Option("--on", help="embedded (this machine) or aws (your account). Default: what fits the stack."),
 ]
 TargetUrns = Annotated[
     list[str] | None, typer.Option("--target", help="Touch only the resource of this URN (* and ** as in Pulumi).")
@@ -113,28 +111,37 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu", help="Train on GPUs, one a worker.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
+    checkpoint: Annotated[str | None, typer.Option(help="Folder or s3:// prefix to go on from.")] = None,
+    on: Annotated[str, typer.Option("--on", help="here, or sagemaker: as a training job.")] = "here",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job's request and send nothing.")] = False,
+    place: Annotated[
+        list[str] | None,
+        typer.Option("--job", help="Of the job: image=…, role=…, bucket=…, instance_type=…, spot=true. Repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train one model and package it as model.tar.gz. Exit code 3 when it misses its gate."""
-    commands.train(
-        Project.find(),
-        {
-            "data": data,
-            "target": target,
-            "order": _names(order_by),
-            "drop": _names(drop),
-            "allow_leak": _names(allow_leak),
-            "name": name,
-            "hidden": tuple(int(size) for size in _names(hidden)),
-            "learning_rate": learning_rate,
-            "epochs": epochs,
-            "workers": workers,
-            "use_gpu": gpu,
-            "seed": seed,
-        },
-        gates=tuple(gate or ()),
-        as_json=as_json,
-    )
+    settings = {
+        "data": data,
+        "target": target,
+        "order": _names(order_by),
+        "drop": _names(drop),
+        "allow_leak": _names(allow_leak),
+        "name": name,
+        "hidden": tuple(int(size) for size in _names(hidden)),
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "workers": workers,
+        "use_gpu": gpu,
+        "seed": seed,
+        "checkpoint": checkpoint,
+    }
+    if on == "here":
+        commands.train(Project.find(), settings, gates=tuple(gate or ()), as_json=as_json)
+    else:
+        from sagestage import jobs
+
+        jobs.train(settings | {"gates": tuple(gate or ())}, on, place or [], dry_run=dry_run)
 
 
 @app.command(epilog="Example: sagestage serve model.tar.gz --port 8080")
@@ -152,6 +159,21 @@ def serve(
     }
     arguments = [sys.executable, "-m", "inference", "serve", "--model", str(model)]
     os.execve(sys.executable, arguments, environment)  # noqa: S606  # the server takes this process's place: signals reach it
+
+
+@app.command(epilog="Example: sagestage quantize model.tar.gz --data test.parquet --out small.tar.gz")
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A model.tar.gz.")],
+    *,
+    data: Annotated[Path, typer.Option(help="Held-out rows with the target, in order: CSV or Parquet.")],
+    out: Annotated[Path, typer.Option(help="Where the quantised model.tar.gz goes.")],
+    tolerance: Annotated[float, typer.Option(min=0.0, help="How far R² or the accuracy may fall.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Store a model's weights as int8, unless its metric falls too far; size, metric and speed, before and after."""
+    from sagestage.quantize import quantize as run
+
+    run(model, data, out, tolerance=tolerance, as_json=as_json)
 
 
 @bench_app.command("predictor", epilog="Example: sagestage bench predictor model.tar.gz")
@@ -274,6 +296,16 @@ def state_export(*, stack: Stack = "local") -> None:
     from sagestage.operations import export_state
 
     sys.stdout.write(export_state(Project.find(), stack))
+
+
+@state_app.command("unprotect", epilog="Example: sagestage state unprotect 'urn:pulumi:dev::…' --stack dev")
+def state_unprotect(
+    urn: Annotated[str, typer.Argument(help="The resource, as `state export` names it.")], *, stack: Stack = "local"
+) -> None:
+    """Let a protected resource be deleted: in the state alone, until a program that protects it is deployed again."""
+    from sagestage.operations import unprotect
+
+    unprotect(Project.find(), stack, urn)
 
 
 @app.command(epilog="Example: sagestage alarms --stack prod --prometheus > rules.yaml")

@@ -95,38 +95,6 @@ def cloud_env(project: Project, *, as_json: bool) -> None:
     sys.stdout.write("unset AWS_PROFILE AWS_SESSION_TOKEN\n")
 
 
-def deploy(project: Project, operation: str, stack: str, *, replace_endpoints: bool = False, as_json: bool) -> None:
-    """preview, up, refresh or destroy."""
-    from sagestage.deploy import Deployment
-
-    console = output.console(as_json=as_json)
-    with Stages(console) as stages, stages.stage(operation) as stage:
-        deployment = Deployment(project, stack, report.follow(stage), replace_endpoints=replace_endpoints)
-        result = getattr(deployment, operation)()
-        stage.summary = report.change_sentence(result)
-    if as_json:
-        output.print_json(result.to_json())
-        return
-    if result.changed:
-        console.print(report.plan_table(result))
-    for name, value in result.outputs.items():
-        console.print(f"{escape(name)}: [bold]{escape(str(value))}[/]", highlight=False, soft_wrap=True)
-    if hint := _next_step(operation, result.changed):
-        console.print(f"Next: {hint}", highlight=False)
-
-
-def _next_step(operation: str, changed: bool) -> str:  # noqa: FBT001  # two facts, one sentence
-    match operation, changed:
-        case "preview", True:
-            return "sagestage up"
-        case "up", _:
-            return "sagestage status"
-        case "destroy", _:
-            return "sagestage up, or sagestage cloud stop"
-        case _:
-            return ""
-
-
 @dataclass(frozen=True)
 class Target:
     """Who shall answer: a variant by name, or the variant of a user; both None leave it to the weights."""

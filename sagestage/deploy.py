@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sagestage import aws, replacement, stackfile
+from sagestage import aws, replacement, scaling_in, stackfile
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
@@ -19,32 +19,50 @@ OnEvent = Callable[["Event"], None]
 
 
 class Deployment:
-    """A stack that deploys to the embedded cloud, and the engine that does it.
+    """A stack on the embedded cloud, and the engine that does it.
+
+    `targets` are URNs: nothing else is touched. A stack for AWS (`on="embedded"` asks for it) keeps its program and
+    configuration; its provider is pointed at the embedded cloud, and what it cannot decrypt becomes a placeholder. With
+    `offline`, as for a preview, it needs no cloud.
 
     Raises:
         SagestageError: the stack does not exist or deploys to AWS, or the cloud does not run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each option of the command line
         self,
         project: Project,
         stack: str,
         on_event: OnEvent = lambda _event: None,
         *,
         replace_endpoints: bool = False,
+        accept_scale_in: bool = False,
+        targets: tuple[str, ...] = (),
+        offline: bool = False,
+        on: str | None = None,
     ) -> None:
         self.replace_endpoints = replace_endpoints
+        self.accept_scale_in = accept_scale_in
         self.project = project
         self.stack = stack
+        self.shrinks: list[scaling_in.Shrink] = []
+        self._targets = targets
         self._on_event = on_event
         config = stackfile.read(project.root, stack)
-        if not stackfile.is_embedded(config):
+        self._foreign = None if stackfile.is_embedded(config) else config
+        if self._foreign is not None and on is None:
             raise SagestageError(
-                f"stack {stack!r} deploys to AWS (no aws:endpoints on this machine): use `pulumi up --stack {stack}`"
+                f"stack {stack!r} deploys to AWS (no aws:endpoints on this machine): `--on embedded` rehearses it here"
             )
-        self.cloud: CloudInfo = aws.running_cloud(project)
-        if stack == stackfile.LOCAL:
-            self._follow_cloud(config)
+        self.cloud: CloudInfo | None = None
+        if self._foreign is None or not offline:
+            self.cloud = aws.running_cloud(project)
+        else:
+            from infra.cloud import control
+
+            self.cloud = control.status(project.cloud)
+        if stack == stackfile.LOCAL and self.cloud is not None:
+            self._follow_cloud(config, self.cloud)
 
     def preview(self) -> Result:
         """What `up` would do."""
@@ -56,8 +74,10 @@ class Deployment:
         """Make the embedded cloud what the program declares."""
         engine = self._engine()
         self._forget_lost_cloud(engine)
-        if not self.replace_endpoints and engine.state_file.exists():
+        if engine.state_file.exists():
             self._planned(engine)
+            if not self.accept_scale_in:
+                scaling_in.refuse(self.shrinks)
         result = engine.up()
         self._prune(engine)
         return result
@@ -71,7 +91,25 @@ class Deployment:
         plan = engine.preview()
         if not self.replace_endpoints:
             replacement.refuse(plan.steps)
+        planned = scaling_in.endpoints(plan.steps)
+        self.shrinks = scaling_in.shrinks(planned, self._live(planned)) if planned else []
         return plan
+
+    def _live(self, names: Iterable[str]) -> dict[str, dict[str, int]]:
+        """How many instances each variant of these endpoints runs now."""
+        if self.cloud is None:
+            return {}
+        sagemaker = aws.client(self.cloud, "sagemaker")
+        live = {}
+        for page in sagemaker.get_paginator("list_endpoints").paginate():
+            for found in page["Endpoints"]:
+                if found["EndpointName"] in names:
+                    described = sagemaker.describe_endpoint(EndpointName=found["EndpointName"])
+                    live[found["EndpointName"]] = {
+                        variant["VariantName"]: int(variant.get("CurrentInstanceCount", 0))
+                        for variant in described.get("ProductionVariants", [])
+                    }
+        return live
 
     def refresh(self) -> Result:
         """Make the state what the embedded cloud has."""
@@ -88,17 +126,25 @@ class Deployment:
         return result
 
     def _engine(self) -> Engine:
-        from infra.engine import Engine
+        from infra.engine import Engine, Options
         from infra.engine.secrets import passphrase
         from infra.provider import AwsProvider
+        from sagestage import engines
 
         passphrase(os.environ, self.project.home)  # made now: either engine may be the first to need it
         return Engine(
             root=self.project.root,
             stack=self.stack,
-            providers={"aws": AwsProvider},
+            providers={"aws": AwsProvider if self.cloud is not None else engines.OfflineProvider},
             home=self.project.home,
             on_event=self._on_event,
+            options=Options(self._targets)
+            if self._foreign is None
+            else Options(
+                self._targets,
+                engines.overrides(self._foreign, None if self.cloud is None else self.cloud.url),
+                placeholders=True,
+            ),
         )
 
     @property
@@ -108,28 +154,34 @@ class Deployment:
 
     def _forget_lost_cloud(self, engine: Engine) -> None:
         """Bring the state up to date when the cloud was started anew: what it had is gone."""
+        if self.cloud is None:
+            return
         if self._mark.exists() and self._mark.read_text() != self.cloud.id:
             engine.refresh()
         self._remember_cloud()
 
     def _remember_cloud(self) -> None:
+        if self.cloud is None:
+            return
         self._mark.parent.mkdir(parents=True, exist_ok=True)
         self._mark.write_text(self.cloud.id)
 
-    def _follow_cloud(self, config: dict[str, Any]) -> None:
+    def _follow_cloud(self, config: dict[str, Any], cloud: CloudInfo) -> None:
         """Point the stack file at the running cloud, and give that cloud the archives that the stack names."""
         values = {key.partition(":")[2]: str(value) for key, value in config.items() if not isinstance(value, list)}
-        stackfile.write_local(self.project.root, values | {"url": self.cloud.url, "region": self.cloud.region})
-        prefix = f"s3://{aws.bucket_of(self.cloud)}/"
+        stackfile.write_local(self.project.root, values | {"url": cloud.url, "region": cloud.region})
+        prefix = f"s3://{aws.bucket_of(cloud)}/"
         for value in values.values():
             if value.startswith(prefix):
                 key = value.removeprefix(prefix)
                 archive = self.project.artifacts / key
                 if archive.is_file():
-                    aws.upload(self.cloud, archive, key)
+                    aws.upload(cloud, archive, key)
 
     def _prune(self, engine: Engine) -> None:
         """Delete endpoint configurations and models of this stack that no endpoint runs and the state does not name."""
+        if self.cloud is None:
+            return
         from infra.prune import prune
         from sagestage.prune import declared
 

@@ -9,6 +9,12 @@ class SagestageError(Exception):
     exit_code = 1
 
 
+class ChangesError(SagestageError):
+    """A preview found changes where none were expected."""
+
+    exit_code = 2
+
+
 class GateError(SagestageError):
     """A model missed its gate: it is not deployed."""
 

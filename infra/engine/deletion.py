@@ -18,7 +18,7 @@ from infra.engine.targets import Targets
 
 _PROTECTED: Final = (
     "it is protected and cannot be deleted; declare it without protect, run up, then remove it "
-    "(or: pulumi state unprotect '{}')"
+    "(or: sagestage state unprotect '{}')"
 )
 
 

@@ -124,6 +124,29 @@ class Engine:
         store = Store(self.state_file)
         return dict(store.load(Crypter(self._passphrase, store.salt())).outputs())
 
+    def export(self) -> str:
+        """The state as JSON, for people and for `pulumi stack import`. Secrets stay encrypted.
+
+        Raises:
+            EngineError: it cannot be read.
+        """
+        return Store(self.state_file).export()
+
+    def unprotect(self, urn: str) -> None:
+        """Lets a resource be deleted, in the state alone: a program that still declares `protect` protects it again.
+
+        Raises:
+            EngineError: the state has no such resource, or it cannot be read.
+        """
+        store = Store(self.state_file)
+        with store.locked():
+            crypter = Crypter(self._passphrase, store.salt())
+            state = store.load(crypter)
+            if not any(r.urn == urn for r in state.resources):
+                raise EngineError(f"{urn}: no resource of stack {self._stack} has that URN; `state export` shows them")
+            freed = tuple(replace(r, protect=False) if r.urn == urn else r for r in state.resources)
+            store.save(replace(state, resources=freed), crypter)
+
     # ------------------------------------------------------------------------------------------------------------------
 
     def _passphrase(self) -> str:

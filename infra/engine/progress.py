@@ -35,7 +35,15 @@ class Progress:
         found = diff or Diff()
         listed = changes(found, sides.get("old", {}), sides.get("new", {})) if diff else ()
         return Step(
-            op, urn, type_ or urns.type_of(urn), urns.name_of(urn), found.changed, found.replaces, listed, reason
+            op,
+            urn,
+            type_ or urns.type_of(urn),
+            urns.name_of(urn),
+            found.changed,
+            found.replaces,
+            listed,
+            reason,
+            sides.get("new", {}),
         )
 
     def tell(self, event: Event) -> None:

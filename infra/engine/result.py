@@ -39,6 +39,8 @@ class Step:
     """Those of them that force a replacement."""
     diff: tuple[Change, ...] = ()
     reason: str = ""
+    inputs: Properties = field(default_factory=dict, compare=False, repr=False)
+    """What the program declares; may hold secrets and unknowns."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; secrets masked."""

@@ -111,7 +111,7 @@ class Steps(Progress):
 
     def create(self, op: Op, new: Resource, plugin: Plugin | None, diff: Diff | None = None) -> Resource:
         """Makes a resource."""
-        with self.told(self.step(op, new.urn, new.type, diff)), self.pending("creating", new):
+        with self.told(self.step(op, new.urn, new.type, diff, new=new.inputs)), self.pending("creating", new):
             made = self._made(new, plugin)
             self.journal.settle(made)
         return made

@@ -109,6 +109,11 @@ class Store:
         alive = {id(r) for r in snapshot.resources} | {id(o.resource) for o in snapshot.pending}
         self._written = {k: v for k, v in self._written.items() if k in alive}
 
+    def export(self) -> str:
+        """The state, indented; one without resources where there is none yet."""
+        deployment = self._read() or {"manifest": manifest(now(), f"sagestage-{_version()}")}
+        return json.dumps({"version": VERSION, "deployment": deployment}, indent=4) + "\n"
+
     def back_up(self) -> None:
         """Keeps the state as it is now beside itself, for people: nothing here reads it."""
         if self.path.exists():

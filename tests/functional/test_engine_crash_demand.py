@@ -5,10 +5,8 @@ Every step of a program is killed at in test_engine_crash.py, where a step costs
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -23,8 +21,8 @@ from infra.engine import Engine
 from infra.engine.urns import is_provider, type_of
 from infra.provider import AwsProvider
 from infra.prune import prune
-from tests.cloud_support.helpers import BUCKET, IMAGE, Cloud, archived, running
-from tests.provider_support.real_cli import ROOT, SERVICES
+from tests.cloud_support.helpers import BUCKET, Cloud, running
+from tests.provider_support.demand import demand_project
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,29 +66,11 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 @pytest.fixture
 def root(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's own program in a folder of its own."""
-    root = cloud.info.home.parents[1]
-    shutil.copy(ROOT / "Pulumi.yaml", root)
-    shutil.copytree(ROOT / "stacks", root / "stacks", ignore=shutil.ignore_patterns("Pulumi.*.yaml", "__pycache__"))
-    (root / "infra").symlink_to(ROOT / "infra")
-    cloud.client("s3").create_bucket(Bucket=BUCKET)
-    configure(root, cloud, IMAGE)
+    root = demand_project(cloud)
     for name in [each for each in os.environ if each.startswith(("AWS_", "PULUMI_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(root)
     return root
-
-
-def configure(root: Path, cloud: Cloud, image: str) -> None:
-    config: dict[str, Any] = {"sagestage:program": "demand", "sagestage:image": image, "aws:region": "us-east-1"}
-    config |= {"aws:accessKey": "sagestage", "aws:secretKey": "sagestage"}
-    config["aws:endpoints"] = [dict.fromkeys(SERVICES, cloud.info.url)]
-    for name in ("champion", "challenger"):
-        archive = archived({"manifest.json": name.encode()})
-        key = f"models/{name}/{hashlib.sha256(archive).hexdigest()}/model.tar.gz"
-        cloud.client("s3").put_object(Bucket=BUCKET, Key=key, Body=archive)
-        config[f"sagestage:{name}"] = f"s3://{BUCKET}/{key}"
-    (root / "stacks" / "Pulumi.local.yaml").write_text(json.dumps({"config": config}))
 
 
 def until_it_lives(root: Path, operation: Callable[[Engine], Any]) -> list[str]:

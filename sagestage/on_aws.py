@@ -1,0 +1,159 @@
+"""`--on aws`: the real Pulumi CLI through its Automation API, in the user's account and backend, with verification."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from pulumi import automation as auto
+from pulumi.automation import EngineEvent
+
+from sagestage import output, scaling_in, stackfile, verification
+from sagestage.errors import ChangesError, SagestageError
+from sagestage.project import Project
+
+if TYPE_CHECKING:
+    from sagestage.operations import Request
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step of a plan, as far as it matters for scaling in."""
+
+    op: str
+    urn: str
+    type: str
+    inputs: Mapping[str, Any]
+
+
+def run(project: Project, request: Request) -> None:
+    """Carry an operation out in AWS.
+
+    Raises:
+        SagestageError: there is no CLI, it fails (its words are above), or the stack does not exist in the backend.
+        ScaleInError: `up` would take instances away, and that was not accepted.
+        VerificationError: after an `up`, an endpoint does not run what was deployed.
+    """
+    config = stackfile.read(project.root, request.stack)
+    stack = _stack(project, request.stack, install=request.install)
+    say = sys.stderr if request.as_json else sys.stdout
+    targets: dict[str, Any] = {"target": list(request.targets) or None}
+    loud: dict[str, Any] = {**targets, "on_output": lambda line: print(line, file=say)}
+    try:
+        if request.operation == "preview":
+            shrinks, summary = _plan(stack, config, loud)
+            for shrink in shrinks:
+                print(f"! {shrink}", file=say)
+        else:
+            if request.operation == "up" and not request.accept_scale_in:
+                scaling_in.refuse(_plan(stack, config, targets)[0])
+            done = getattr(stack, request.operation)(**loud)
+            summary = done.summary.resource_changes or {}
+    except auto.CommandError as error:
+        raise SagestageError(
+            f"pulumi {request.operation} of stack {request.stack} failed: {_last_error(str(error))}; what was done "
+            "before is in the state"
+        ) from None
+    _tell(request, summary)
+    if request.operation == "up":
+        found = verification.verdicts(_resources(stack), verification.describer(sagemaker(config)))
+        if not request.as_json:
+            verification.show(found)
+        verification.refuse(found)
+
+
+def resources(project: Project, stack: str) -> list[dict[str, Any]]:
+    """The resources in the backend's checkpoint of a stack."""
+    return _resources(_stack(project, stack, install=False))
+
+
+def _resources(stack: auto.Stack) -> list[dict[str, Any]]:
+    deployment = stack.export_stack().deployment or {}
+    return list(deployment.get("resources") or [])
+
+
+def sagemaker(config: Mapping[str, Any]) -> Any:
+    """A SageMaker client of the account that the stack deploys to, with the user's own credentials.
+
+    Raises:
+        SagestageError: there are none.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.Session(profile_name=config.get("aws:profile"), region_name=config.get("aws:region"))
+        return session.client("sagemaker")
+    except BotoCoreError as error:
+        raise SagestageError(f"AWS: {error}; set AWS_PROFILE or aws:profile, and aws:region") from error
+
+
+def _tell(request: Request, changes: Mapping[Any, int]) -> None:
+    told = {str(getattr(op, "value", op)): count for op, count in changes.items()}
+    changed = any(count for op, count in told.items() if op != "same")
+    if request.as_json:
+        output.print_json({"stack": request.stack, "operation": request.operation, "summary": told, "changed": changed})
+    if request.expect_no_changes and changed:
+        raise ChangesError(f"stack {request.stack}: {told}, and no changes were expected")
+
+
+def _plan(
+    stack: auto.Stack, config: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[list[scaling_in.Shrink], Mapping[Any, int]]:
+    """Variants that the plan would scale in, and the plan's summary."""
+    steps: list[Planned] = []
+
+    def listen(event: EngineEvent) -> None:
+        told = event.resource_pre_event
+        if told is not None:
+            metadata = told.metadata
+            inputs = (metadata.new.inputs if metadata.new else None) or {}
+            steps.append(Planned(str(getattr(metadata.op, "value", metadata.op)), metadata.urn, metadata.type, inputs))
+
+    plan = stack.preview(on_event=listen, **options)
+    planned = scaling_in.endpoints(steps)
+    describe = verification.describer(sagemaker(config)) if planned else None
+    live: dict[str, dict[str, int]] = {}
+    for name in planned:
+        found = describe(name) if describe else None
+        live[name] = {
+            variant["VariantName"]: int(variant.get("CurrentInstanceCount", 0))
+            for variant in (found or {}).get("ProductionVariants", [])
+        }
+    return scaling_in.shrinks(planned, live), plan.change_summary
+
+
+def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:
+    workspace = auto.LocalWorkspace(work_dir=str(project.root), pulumi_command=_command(install=install))
+    try:
+        return auto.Stack.select(name, workspace)
+    except auto.StackNotFoundError:
+        raise SagestageError(
+            f"stack {name!r} is not in the backend that pulumi is logged in to: `pulumi stack init {name}` makes it"
+        ) from None
+    except auto.CommandError as error:
+        raise SagestageError(f"pulumi stack select {name}: {_last_error(str(error))}") from None
+
+
+def _command(*, install: bool) -> auto.PulumiCommand:
+    """The user's CLI; where there is none and the user agrees, one that Pulumi's own API installs."""
+    try:
+        return auto.PulumiCommand()
+    except Exception as error:
+        if not install and sys.stdin.isatty():
+            install = typer.confirm("The Pulumi CLI is missing. Install it (from get.pulumi.com)?")
+        if not install:
+            raise SagestageError(
+                "no `pulumi` on the PATH: install it (https://www.pulumi.com/docs/install/), or add --install"
+            ) from error
+        return auto.PulumiCommand.install()
+
+
+def _last_error(text: str) -> str:
+    """The line of the CLI's output that says what was wrong."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if "error:" in line]
+    return (told[-1].partition("error:")[2].strip() if told else lines[-1]) if lines else "it gave no reason"
