@@ -18,6 +18,7 @@ from aiohttp import web
 
 from infra.cloud import guard, lock
 from infra.cloud.api import Api
+from infra.cloud.autoscaler import MINUTE_S, Autoscaler
 from infra.cloud.clock import Clock
 from infra.cloud.control import LOCK, RECORD, CloudInfo
 from infra.cloud.errors import CloudError
@@ -182,6 +183,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     site = web.SockSite(runner, listener)
     await site.start()
     watcher = asyncio.create_task(_keep_watch(metrics, watch))
+    scaler = asyncio.create_task(_scale(Autoscaler(hosting, watch, moto), watch.clock))
     follower = asyncio.create_task(_follow_logs(hosting, Logs(moto)))
     try:
         _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
@@ -192,6 +194,7 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
         log.info("stopping")
         watcher.cancel()
         follower.cancel()
+        scaler.cancel()
         await site.stop()
         await hosting.close()
         await runner.cleanup()
@@ -208,6 +211,16 @@ async def _keep_watch(metrics: Metrics, watch: Watch) -> None:
             await asyncio.to_thread(watch.tick, time.time())
         except Exception:  # one alarm that cannot be evaluated must not end the watch over the others
             log.exception("evaluating alarms")
+
+
+async def _scale(scaler: Autoscaler, clock: Clock) -> None:
+    """Let scaling policies and scheduled actions have their say, once a declared minute."""
+    while True:
+        await clock.sleep(MINUTE_S)
+        try:
+            scaler.tick()
+        except Exception:  # one policy that cannot be carried out must not end the others
+            log.exception("autoscaling")
 
 
 async def _follow_logs(hosting: Hosting, logs: Logs) -> None:

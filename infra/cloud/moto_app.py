@@ -40,6 +40,22 @@ class Container:
     environment: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Scalable:
+    """A registered target of Application Auto Scaling.
+
+    `policies` are names and target tracking configurations; `schedules` and `record` are moto's own objects.
+    """
+
+    region: str
+    resource: str
+    lowest: int
+    highest: int
+    policies: tuple[tuple[str, dict[str, Any]], ...]
+    schedules: tuple[Any, ...]
+    record: Any
+
+
 class Moto:
     """Every AWS service but SageMaker hosting."""
 
@@ -133,6 +149,22 @@ class Moto:
         if stream not in logs.groups[group].streams:
             logs.create_log_stream(group, stream)
         logs.put_log_events(group, stream, [{"timestamp": moment, "message": text} for moment, text in events])
+
+    def scalables(self) -> list[Scalable]:
+        """The scalable variants of every region."""
+        made = []
+        for region, backend in get_backend("applicationautoscaling")[ACCOUNT].items():
+            for target in backend.targets.get("sagemaker:variant:DesiredInstanceCount", {}).values():
+                resource = target.resource_id
+                policies = tuple(
+                    (policy.policy_name, policy.target_tracking_scaling_policy_configuration)
+                    for policy in backend.policies.values()
+                    if policy.resource_id == resource and policy.target_tracking_scaling_policy_configuration
+                )
+                schedules = tuple(one for one in backend.scheduled_actions if one.resource_id == resource)
+                low, high = target.min_capacity or 0, target.max_capacity or 0
+                made.append(Scalable(region, resource, low, high, policies, schedules, target))
+        return made
 
     def notify(self, region: str, action: str, subject: str, message: str) -> None:
         """Carry an alarm's action out: publish to an SNS topic. Other actions are AWS's own and do nothing here.

@@ -126,8 +126,9 @@ class Runtime:
         overhead_us = (time.perf_counter() - begun) * 1e6 - reply.model_us
         config = fleet.config.name if endpoint.pending is not None else ""
         series = Series(endpoint.region, endpoint.name, variant.name, config)
-        instances, busy = len(variant.fleet.instances), variant.fleet.outstanding + 1
-        self._metrics.count(series, reply.status, reply.model_us, overhead_us, instances, busy)
+        # Per declared instance: fewer processes may stand for them here, but scaling has to move the figure.
+        busy = variant.fleet.outstanding + 1
+        self._metrics.count(series, reply.status, reply.model_us, overhead_us, variant.count, busy)
 
 
 async def _post(instance: Instance, headers: dict[str, str], body: bytes) -> Reply:
