@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -77,6 +77,7 @@ def _options_run(options: dict[str, str]) -> int:
     from training.run import train  # noqa: PLC0415  # as said
 
     result = train(config, _show)
+    _say(_measured(result.metrics))
     for warning in result.warnings:
         _say(f"warning: {warning}")
     if not result.verdict.passed:
@@ -94,6 +95,7 @@ def _container_run() -> int:
     try:
         result = train(container.read(base), _show)
         container.write_model(base, result)
+        _say(_measured(result.metrics))
     except BaseException as error:
         container.write_failure(base, str(error) or type(error).__name__)
         raise
@@ -113,6 +115,11 @@ def _show(event: Event) -> None:
             _say(f"epoch={epoch} train_loss={train_loss:.6f} validation_loss={validation_loss:.6f} model={model}")
         case _:
             pass
+
+
+def _measured(metrics: Mapping[str, float]) -> str:
+    """The metrics on the test rows, as metric definitions read them."""
+    return " ".join(f"test_{name}={value:.6f}" for name, value in metrics.items())
 
 
 def _say(line: str, file: TextIO | None = None) -> None:

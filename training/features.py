@@ -149,7 +149,7 @@ def build(dataset: Dataset, transform: Transform, config: TrainConfig, folder: P
     return FeatureSet(folder / "features.npy", folder / "targets.npy", usable, counts, left_out)
 
 
-def _on_disk(path: Path, kind: type[np.float32 | np.int64], shape: tuple[int, ...]) -> NDArray[Any]:
+def _on_disk(path: Path, kind: type[np.float32 | np.int64], shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     """A new .npy file as a memory map. Its room is taken at once: a map meets a full disk with a signal."""
     matrix = np.lib.format.open_memmap(path, "w+", kind, shape)
     try:
