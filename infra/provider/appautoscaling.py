@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from infra.provider.aws import Aws
 from infra.provider.errors import ProviderError
 from infra.provider.naming import AutoName
 from infra.provider.props import Prop, props
@@ -24,6 +27,15 @@ class ScalingType(ResourceType):
         """The id: the resource's own name, not unique by itself."""
         return str(inputs[self.id_property])
 
+    def call(self, aws: Aws, operation: str, params: Mapping[str, Any], state: Properties) -> dict[str, Any]:
+        """A call; of what is described, only the resource that was asked for: a cloud may answer all of a target's."""
+        answer = super().call(aws, operation, params, state)
+        if operation != self.read:
+            return answer
+        collection = self.found.partition(".")[0]
+        wanted = {name.removesuffix("s"): value for name, value in params.items()}
+        return {**answer, collection: [one for one in answer[collection] if _is(one, wanted)]}
+
     def key_values(self, resource_id: str, state: Properties) -> Properties:
         """The key from the state, or from `<namespace>/<resource id>/<dimension>[/<policy>]`."""
         if all(isinstance(state.get(name), str) for name in self.key):
@@ -34,6 +46,10 @@ class ScalingType(ResourceType):
             raise ProviderError(f"{self.pulumi_type}: the id {resource_id!r} must have the parts {'/'.join(self.key)}")
         values = [parts[0], "/".join(parts[1:-tail]), *parts[-tail:]]
         return dict(zip(self.key, values, strict=True))
+
+
+def _is(one: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(one.get(name) in (value if isinstance(value, list) else [value]) for name, value in wanted.items())
 
 
 TARGET = ScalingType(
