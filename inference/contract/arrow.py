@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from inference.contract.errors import InputError
 from inference.contract.predictions import Predictions
@@ -33,6 +35,21 @@ def read(body: bytes, reader: RecordReader, *, parquet: bool) -> Rows:
     if not table.num_rows:
         raise InputError("there are no rows: send at least one")
     return reader.read_columns({name: _values(table.column(name), name, reader) for name in reader.input_names})
+
+
+def read_file(path: Path, reader: RecordReader) -> Rows:
+    """The rows of a Parquet or CSV file that holds all columns, the target too, in the order of the training rows.
+
+    Raises:
+        InputError: not readable as its suffix says, or a column is missing or does not fit.
+    """
+    try:
+        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    if missing := [name for name in reader.names if name not in table.column_names]:
+        raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    return reader.read_run({name: _values(table.column(name), name, reader) for name in reader.names})
 
 
 def write(predictions: Predictions, *, parquet: bool) -> bytes:

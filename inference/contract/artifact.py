@@ -4,7 +4,7 @@ The archive is reproducible: the same content gives the same bytes, hence the sa
 everywhere (in its key, its tag, its answers). Three members, no directories:
 
     manifest.json         schema, fitted state, network, metrics, versions, and the sha256 of the other two
-    weights.safetensors   float32, named as NetworkSpec says
+    weights.safetensors   float32, named as NetworkSpec says (or int8 with scales: quantisation.py)
     golden.json           raw requests and the answers that they must get
 """
 
@@ -30,6 +30,7 @@ from safetensors.numpy import load, save
 from inference.contract.errors import ArtifactError, ContractError
 from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
+from inference.contract.quantisation import expand, shrink
 from inference.contract.records import RecordReader
 from inference.contract.schema import Floats, Frozen
 from inference.contract.transform import Transform
@@ -65,6 +66,7 @@ class Manifest(Frozen):
     rows: dict[str, int]
     trained_until: str | None = None
     tolerance: Tolerance = Tolerance()
+    quantisation: Literal["int8"] | None = None
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
 
@@ -108,11 +110,12 @@ def pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], golden: 
         ArtifactError: the weights do not fit the network, or the model does not give its golden answers.
     """
     manifest.network.check(weights)
-    content = {WEIGHTS: save(dict(weights)), GOLDEN: _json(golden)}
+    stored = shrink(weights) if manifest.quantisation == "int8" else dict(weights)
+    content = {WEIGHTS: save(stored), GOLDEN: _json(golden)}
     manifest = manifest.model_copy(
         update={"files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}}
     )
-    replay(Artifact(manifest, weights, golden))
+    replay(Artifact(manifest, expand(stored) if manifest.quantisation == "int8" else weights, golden))
     content[MANIFEST] = _json(manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -170,6 +173,8 @@ def load_directory(directory: Path) -> Artifact:
                 raise ArtifactError(f"{directory}: {name} has sha256 {actual}, the manifest says another: damaged")
         golden = Golden.model_validate_json(content[GOLDEN])
         weights = load(content[WEIGHTS])
+        if manifest.quantisation == "int8":
+            weights = expand(weights)
     except orjson.JSONDecodeError as error:
         raise ArtifactError(f"{directory}: {MANIFEST} is not JSON: {error}") from None
     except ValidationError as error:

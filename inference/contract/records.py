@@ -33,11 +33,12 @@ class RecordReader:
         table = transform.table
         levels = {fit.name: fit.levels for fit in transform.levels}
         self.input_names = tuple(column.name for column in table.inputs)
-        self._names = table.names
+        self.names = table.names
         self._known = frozenset(table.names)
         self._inputs = frozenset(self.input_names)
         self._columns = {column.name: column for column in table.columns}
         self._target = table.index(table.target)
+        self._history_rows = transform.history_rows
         self._converters: dict[str, Converter] = {
             column.name: converter(column, levels.get(column.name, ())) for column in table.columns
         }
@@ -109,23 +110,38 @@ class RecordReader:
         Raises:
             InputError: a value of the wrong type.
         """
-        count = len(next(iter(columns.values())))
-        values: Floats = np.empty((count, len(self.input_names)), dtype=np.float64)
-        for place, name in enumerate(self.input_names):
-            column = columns[name]
-            if isinstance(column, np.ndarray):
-                if self._columns[name].kind is Kind.CATEGORICAL and not np.isnan(column).all():
-                    raise InputError("expected texts, got numbers", row=0, column=name)
-                values[:, place] = column
-                continue
-            convert = self._converters[name]
-            for row, value in enumerate(column):
-                try:
-                    values[row, place] = convert(value)
-                except ValueError as error:
-                    raise InputError(str(error), row=row, column=name) from None
+        values = np.column_stack([self._column(name, columns[name]) for name in self.input_names])
         self._check_numbers(values)
         return self._placed(values)
+
+    def read_run(self, columns: Mapping[str, Floats | list[Any]]) -> Rows:
+        """All columns of a table whose rows stand in order, the target among them: each row sees those before it.
+
+        The first rows, as many as the transform's history needs, only serve as history.
+
+        Raises:
+            InputError: a value of the wrong type, or too few rows.
+        """
+        matrix = np.column_stack([self._column(name, columns[name]) for name in self.names])
+        self._check_numbers(matrix[:, self._places])
+        if len(matrix) <= self._history_rows:
+            raise InputError(f"{len(matrix)} rows are too few: {self._history_rows} only serve as history")
+        return Rows.contiguous(matrix, halo=self._history_rows)
+
+    def _column(self, name: str, column: Floats | list[Any]) -> Floats:
+        """One column, typed."""
+        if isinstance(column, np.ndarray):
+            if self._columns[name].kind is Kind.CATEGORICAL and not np.isnan(column).all():
+                raise InputError("expected texts, got numbers", row=0, column=name)
+            return column
+        convert = self._converters[name]
+        values: Floats = np.empty(len(column), dtype=np.float64)
+        for row, value in enumerate(column):
+            try:
+                values[row] = convert(value)
+            except ValueError as error:
+                raise InputError(str(error), row=row, column=name) from None
+        return values
 
     def _check_numbers(self, values: Floats) -> None:
         """Raise InputError at the first infinite value, and the first that is no integer in a column of integers."""
@@ -167,7 +183,7 @@ class RecordReader:
 
     def _placed(self, values: Floats) -> Rows:
         """Rows without a history, from the values of the inputs alone."""
-        matrix: Floats = np.empty((len(values), len(self._names)), dtype=np.float64)
+        matrix: Floats = np.empty((len(values), len(self.names)), dtype=np.float64)
         matrix[:, self._target] = NAN
         matrix[:, self._places] = values
         return Rows.alone(matrix)
