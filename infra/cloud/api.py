@@ -32,6 +32,7 @@ class Api:
             "DescribeEndpoint": self._describe,
             "ListEndpoints": self._list,
             "DeleteEndpoint": self._delete,
+            "DeleteModelPackageGroup": self._delete_package_group,
         }
         self.tag_calls: dict[str, Callable[[dict[str, str], Params], Answer]] = {
             "AddTags": self._add_tags,
@@ -54,6 +55,13 @@ class Api:
                 validate(name, params)
                 return self.tag_calls[name](tags, params)
         return None
+
+    def _delete_package_group(self, region: str, params: Params) -> Answer:
+        """An operation that moto lacks."""
+        name = params["ModelPackageGroupName"]
+        if not self._moto.forget_package_group(region, name):
+            raise invalid(f"ModelPackageGroup {arn(region, 'model-package-group', name)} does not exist.")
+        return {}
 
     def _create_config(self, region: str, params: Params) -> Answer:
         name = params["EndpointConfigName"]

@@ -101,6 +101,11 @@ class Moto:
         """Whether CreateModel has made this model."""
         return name in get_backend("sagemaker")[ACCOUNT][region]._models  # noqa: SLF001 - moto has no public question
 
+    def forget_package_group(self, region: str, name: str) -> bool:
+        """Remove a model package group; False when there is none of this name."""
+        groups = get_backend("sagemaker")[ACCOUNT][region].model_package_groups
+        return groups.pop(name, None) is not None
+
     def container(self, region: str, name: str) -> Container:
         """The one container of a model.
 
