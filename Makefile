@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test bench-serving check fix down clean
+.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud soak
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,12 @@ $(PEERS)/.installed: benchmarks/serving/requirements.txt
 	@test -x $(PEERS)/mlserver/bin/python || $(PYTHON) -m venv $(PEERS)/mlserver
 	@$(PEERS)/mlserver/bin/python -m pip install --quiet --disable-pip-version-check 'mlserver>=1.6' uvloop safetensors
 	@touch $@
+
+bench-cloud: $(STAMP)  ## time the embedded cloud's front beside one instance's own port
+	@$(BIN)/python benchmarks/cloud/front.py $(ARGS)
+
+soak: $(STAMP)  ## a hundred updates and rollbacks under load: no request may be lost
+	@$(BIN)/python benchmarks/cloud/soak.py $(ARGS)
 
 check: $(STAMP)  ## lint, formatting and types
 	@$(BIN)/ruff check
