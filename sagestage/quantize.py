@@ -71,9 +71,8 @@ def quantize(model: Path, data: Path, out: Path, *, tolerance: float, as_json: b
     table = Table("", "before", "after", "change")
     table.add_row(outcome.metric, f"{outcome.before:.6f}", f"{outcome.after:.6f}",
                   f"{-outcome.drop:+.6f} (95 %: {-outcome.interval[1]:+.6f} to {-outcome.interval[0]:+.6f})")  # fmt: skip
-    table.add_row(
-        "weights, bytes", f"{outcome.weights_before:,}", f"{outcome.weights_after:,}", f"{-outcome.smaller:+.1%}"
-    )
+    change = f"{-outcome.smaller:+.1%}"
+    table.add_row("weights, bytes", f"{outcome.weights_before:,}", f"{outcome.weights_after:,}", change)
     table.add_row("archive, bytes", f"{outcome.archive_before:,}", f"{outcome.archive_after:,}",
                   f"{outcome.archive_after / outcome.archive_before - 1:+.1%}")  # fmt: skip
     table.add_row("1,024 rows, µs", f"{outcome.us_before:,.0f}", f"{outcome.us_after:,.0f}",

@@ -172,9 +172,7 @@ def load_directory(directory: Path) -> Artifact:
             if (actual := hashlib.sha256(content[name]).hexdigest()) != manifest.files.get(name):
                 raise ArtifactError(f"{directory}: {name} has sha256 {actual}, the manifest says another: damaged")
         golden = Golden.model_validate_json(content[GOLDEN])
-        weights = load(content[WEIGHTS])
-        if manifest.quantisation == "int8":
-            weights = expand(weights)
+        weights = _weights(content[WEIGHTS], manifest)
     except orjson.JSONDecodeError as error:
         raise ArtifactError(f"{directory}: {MANIFEST} is not JSON: {error}") from None
     except ValidationError as error:
@@ -187,6 +185,11 @@ def load_directory(directory: Path) -> Artifact:
     if (features := len(manifest.transform.feature_names)) != manifest.network.inputs:
         raise ArtifactError(f"{directory}: the transform makes {features} features, the network takes others")
     return Artifact(manifest, weights, golden)
+
+
+def _weights(content: bytes, manifest: Manifest) -> Mapping[str, Single]:
+    stored = load(content)
+    return expand(stored) if manifest.quantisation == "int8" else stored
 
 
 def replay(artifact: Artifact, predict: Callable[[Single], Floats] | None = None) -> None:

@@ -18,7 +18,7 @@ LEVELS = 127
 
 
 def shrink(weights: Mapping[str, Single]) -> dict[str, Any]:
-    """What is stored of each weight matrix: `NAME`, int8 of shape (out, in), and `NAME.scale`, float32 of shape (out,)."""
+    """What is stored of each matrix: `NAME`, int8 of shape (out, in), and `NAME.scale`, float32 of shape (out,)."""
     stored: dict[str, Any] = {}
     for name, array in weights.items():
         if array.ndim != 2:

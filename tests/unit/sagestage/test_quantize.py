@@ -72,7 +72,7 @@ def test_a_model_that_gets_worse_is_refused_and_not_written(tmp_path: Path) -> N
     of = artifacts.plain_transform(16)
     model = artifacts.make(of)
     artifacts.pack(model, tmp_path / "model.tar.gz")
-    with pytest.raises(SagestageError, match="r2 falls from 1.000000"):
+    with pytest.raises(SagestageError, match="r2 falls from 1"):
         quantize(tmp_path / "model.tar.gz", data(of, model, tmp_path / "t.parquet"), tmp_path / "q.tar.gz",
                  tolerance=0.0, as_json=False)  # fmt: skip
     assert not (tmp_path / "q.tar.gz").exists()

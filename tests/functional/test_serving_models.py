@@ -1,0 +1,145 @@
+"""Multi-model mode over real HTTP, with one worker and with several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+
+from inference.contract.artifact import Artifact
+from tests.inference_support import artifacts, servers
+from tests.inference_support.servers import Server
+
+JSON = {"content-type": "application/json"}
+OF = artifacts.plain_transform(4)
+ROWS = artifacts.instances(OF, 3)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Artifact]:
+    return {name: artifacts.make(OF, seed=seed, name=name) for seed, name in enumerate(("ant", "bee", "cat"))}
+
+
+@pytest.fixture(scope="module")
+def directory(models: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    for name, model in models.items():
+        artifacts.pack(model, directory / f"{name}.tar.gz")
+    (directory / "broken.tar.gz").write_bytes((directory / "ant.tar.gz").read_bytes()[:300])
+    return directory
+
+
+@pytest.fixture(params=[1, 4], ids=["1 worker", "4 workers"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    environment = {
+        "SAGEMAKER_MULTI_MODEL": "true",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(request.param),
+        "SAGESTAGE_MAX_MODELS": "2",
+    }
+    with servers.running(None, tmp_path / "log", **environment) as running:
+        yield running
+
+
+def load(server: Server, name: str, path: Path) -> httpx.Response:
+    return httpx.post(f"{server.url}/models", content=orjson.dumps({"model_name": name, "url": str(path)}), timeout=30)
+
+
+def invoke(server: Server, name: str) -> httpx.Response:
+    """Over a connection of its own: any worker may get it."""
+    url = f"{server.url}/models/{name}/invoke"
+    return httpx.post(url, content=orjson.dumps({"instances": ROWS}), headers=JSON, timeout=30)
+
+
+def names(server: Server) -> list[Any]:
+    return [model["modelName"] for model in httpx.get(f"{server.url}/models").json()["models"]]
+
+
+def test_models_are_loaded_asked_described_listed_and_unloaded(
+    server: Server, directory: Path, models: dict[str, Artifact]
+) -> None:
+    assert names(server) == []
+    assert invoke(server, "ant").status_code == 404
+    assert load(server, "ant", directory / "ant.tar.gz").status_code == 200
+    assert load(server, "bee", directory / "bee.tar.gz").status_code == 200
+    assert load(server, "ant", directory / "ant.tar.gz").status_code == 409
+    for _ in range(8):  # loading has reached every worker
+        for name in ("ant", "bee"):
+            answer = invoke(server, name)
+            assert answer.status_code == 200
+            expected = artifacts.answer(models[name], ROWS).values
+            np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-5, atol=1e-6)
+        assert names(server) == ["ant", "bee"]
+    described = httpx.get(f"{server.url}/models/ant").json()
+    assert (described["modelName"], described["modelUrl"]) == ("ant", str(directory / "ant.tar.gz"))
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert metrics.count('status="200"} 8\n') == 2
+    assert httpx.delete(f"{server.url}/models/ant").status_code == 200
+    for _ in range(8):
+        assert invoke(server, "ant").status_code == 404
+    assert httpx.delete(f"{server.url}/models/ant").status_code == 404
+    assert httpx.get(f"{server.url}/models/ant").status_code == 404
+    assert names(server) == ["bee"]
+
+
+def test_the_model_that_was_not_used_for_longest_makes_room(server: Server, directory: Path) -> None:
+    for name in ("ant", "bee"):
+        assert load(server, name, directory / f"{name}.tar.gz").status_code == 200
+    assert invoke(server, "bee").status_code == 200
+    assert invoke(server, "ant").status_code == 200
+    assert load(server, "cat", directory / "cat.tar.gz").status_code == 200
+    assert names(server) == ["ant", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"model_name": "x"}', 400),
+        (b'{"model_name": "a/b", "url": "/tmp"}', 400),
+        (b'{"model_name": "x", "url": "/nowhere/model.tar.gz"}', 400),
+    ],
+)
+def test_a_wrong_load_is_refused(directory: Path, tmp_path: Path, body: bytes, status: int) -> None:
+    del directory
+    with servers.running(None, tmp_path / "log", SAGEMAKER_MULTI_MODEL="true") as server:
+        assert httpx.post(f"{server.url}/models", content=body).status_code == status
+        assert httpx.get(f"{server.url}/ping").status_code == 200
+
+
+def test_a_damaged_model_is_not_loaded_and_disturbs_nobody(server: Server, directory: Path) -> None:
+    assert load(server, "ant", directory / "ant.tar.gz").status_code == 200
+    answer = load(server, "broken", directory / "broken.tar.gz")
+    assert answer.status_code == 400
+    assert "package the model again" in answer.json()["error"]
+    assert names(server) == ["ant"]
+    assert invoke(server, "ant").status_code == 200
+
+
+def test_a_model_that_never_fits_is_507(directory: Path, tmp_path: Path) -> None:
+    environment = {
+        "SAGEMAKER_MULTI_MODEL": "true",
+        "SAGESTAGE_MODELS_MEMORY_MB": "1",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+    }
+    with servers.running(None, tmp_path / "log", **environment) as server:
+        assert load(server, "ant", directory / "ant.tar.gz").status_code == 507
+
+
+def test_a_worker_that_takes_a_dead_ones_place_has_the_same_models(server: Server, directory: Path) -> None:
+    assert load(server, "ant", directory / "ant.tar.gz").status_code == 200
+    ready = [orjson.loads(line) for line in server.log.read_text().splitlines() if '"ready"' in line]
+    os.kill(ready[0]["pid"], signal.SIGKILL)
+    while server.log.read_text().count('"ready"') <= len(ready):
+        time.sleep(0.05)  # another process: there is no event to wait for
+    servers.wait_ready(server)
+    for _ in range(8):
+        assert invoke(server, "ant").status_code == 200
