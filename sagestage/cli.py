@@ -112,6 +112,7 @@ def train(
     gpu: Annotated[bool, typer.Option("--gpu", help="Train on GPUs, one a worker.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
     checkpoint: Annotated[str | None, typer.Option(help="Folder or s3:// prefix to go on from.")] = None,
+    champion: Annotated[str | None, typer.Option(help="model.tar.gz that is deployed, here or s3://.")] = None,
     on: Annotated[str, typer.Option("--on", help="here, or sagemaker: as a training job.")] = "here",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job's request and send nothing.")] = False,
     place: Annotated[
@@ -135,6 +136,7 @@ def train(
         "use_gpu": gpu,
         "seed": seed,
         "checkpoint": checkpoint,
+        "champion": champion,
     }
     if on == "here":
         commands.train(Project.find(), settings, gates=tuple(gate or ()), as_json=as_json)

@@ -39,6 +39,8 @@ def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ..
         output.print_json(model.to_json())
     else:
         console.print(report.metrics_table([model]))
+    if not as_json:
+        console.print(f"Report: {escape(str(model.result.report))}", highlight=False, soft_wrap=True)
     if model.archive is not None and not as_json:
         console.print(f"Next: sagestage serve {escape(str(model.archive))}", highlight=False, soft_wrap=True)
     if not model.passed:

@@ -55,6 +55,7 @@ class Model:
             "path": None if self.archive is None else str(self.archive),
             "sha256": self.result.sha256,
             "key": self.result.key,
+            "report": str(self.result.report),
             "rows": self.result.rows,
             "warnings": list(self.result.warnings),
             "seconds": self.result.seconds,
@@ -124,6 +125,8 @@ def _keep(project: Project, result: TrainResult) -> Model:
         return Model(result, None)
     place = project.artifacts / result.key
     place.parent.mkdir(parents=True, exist_ok=True)
+    for beside in (*result.artifact.parent.glob("*.json"), result.report):
+        shutil.copyfile(beside, place.with_name(beside.name))
     shutil.copyfile(result.artifact, place)
     return Model(result, place)
 

@@ -51,6 +51,8 @@ HELP = {
     "validation": "share of the rows for early stopping",
     "test": "share of the rows for the gate",
     "gates": "what the model must reach, such as 'r2>=0.8,mae<=50'",
+    "champion": "model.tar.gz that is deployed, here or s3://: not to be worse than it on rows new to both",
+    "champion_tolerance": "share by which the loss may be higher than the champion's",
     "name": "the model's name",
     "output": "folder for <name>/model.tar.gz",
     "chunk_rows": "rows in memory at once",

@@ -87,6 +87,8 @@ class TrainConfig(Frozen):
         checkpoint_minutes: also within an epoch, so often.
         workers: Ray Train workers, one CPU each; with `use_gpu` one GPU each.
         validation, test: shares of the rows; the rest trains.
+        champion: model.tar.gz that is deployed, here or s3://…: the model must not be worse on rows new to both.
+        champion_tolerance: the share by which its loss may be higher, at the bad end of the interval.
         output: the folder in which `<name>/model.tar.gz` is written.
         chunk_rows: rows in memory at once; changes no result.
 
@@ -124,6 +126,8 @@ class TrainConfig(Frozen):
     validation: Fraction = 0.15
     test: Fraction = 0.15
     gates: Annotated[tuple[Gate, ...], BeforeValidator(_gates)] = ()
+    champion: Annotated[str | None, BeforeValidator(_optional)] = None
+    champion_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}$")] = "model"
     output: Path = Path(".sagestage/runs")
     chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 65_536

@@ -8,6 +8,7 @@ checkpoints/                        what an interrupted job goes on from, where 
 model/                              what serving will unpack
 output/data/metrics.json            metrics and counts
 output/data/report.html             the same, to look at
+output/data/statistics.json, constraints.json, drift.json   the baseline for drift
 output/failure                      why it failed; SageMaker shows the first 1024 characters
 """
 
@@ -82,6 +83,8 @@ def write_model(base: Path, result: TrainResult) -> None:
     """Lay the archive's members into model/ (SageMaker packs them again), and the metrics into output/data."""
     if result.artifact is not None:
         artifact.unpack(result.artifact, base / "model")
+        for path in result.artifact.parent.glob("*.json"):
+            shutil.copyfile(path, _made(base / "output/data" / path.name))
     shutil.copyfile(result.report, _made(base / "output/data/report.html"))
     shutil.rmtree(base / "output/work", ignore_errors=True)
     report = {

@@ -43,6 +43,8 @@ class Dataset:
         spill: the columns of the model, in the file's order.
         parts: the rows of each part, as a range. In time order where there is an order, else a seeded shuffle.
         ordered: whether a row's predecessors are its past.
+        line: where the test rows stand in the order, as one number each; None where there is no such number.
+        timed: whether that number is seconds since 1970.
         until: where the last row that training saw (validation included) stands in the order.
         warnings: what is odd, in sentences.
     """
@@ -54,6 +56,8 @@ class Dataset:
     parts: dict[Part, range]
     ordered: bool
     until: str | None = None
+    line: Floats | None = None
+    timed: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,7 +98,7 @@ def load(config: TrainConfig, folder: Path, at: At) -> Dataset:
     )
     parts = split(spill.rows, config)
     warnings: list[str] = []
-    until = None
+    until, stands, timed = None, None, False
     moved: Indices | None
     if config.order:
         at("ordering")
@@ -105,6 +109,8 @@ def load(config: TrainConfig, folder: Path, at: At) -> Dataset:
         line = order.axis(keys, columns)
         found = order.report(keys, line, was_sorted=moved is None)
         warnings += found.warnings(config.order, times=columns[0].kind is Kind.TIME)
+        timed = columns[0].kind is Kind.TIME
+        stands = None if line is None else line[parts[Part.TEST].start :].copy()
         last = parts[Part.VALIDATION].stop - 1
         until = order.describe(keys[last], columns, None if line is None else float(line[last]))
     else:
@@ -114,7 +120,10 @@ def load(config: TrainConfig, folder: Path, at: At) -> Dataset:
         at("rearranging")
         spill = _rearrange(spill, moved, kept, folder / "ordered.f64", config.chunk_rows)
     model_order = tuple(name for name in config.order if name not in config.drop)
-    return Dataset(config.data, spill, config.target, model_order, parts, bool(config.order), until, tuple(warnings))
+    ordered = bool(config.order)
+    return Dataset(
+        config.data, spill, config.target, model_order, parts, ordered, until, stands, timed, tuple(warnings)
+    )
 
 
 def split(rows: int, config: TrainConfig) -> dict[Part, range]:

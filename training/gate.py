@@ -66,24 +66,60 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The deployed model on the same rows.
+
+    Attributes:
+        gain: by which share of the champion's loss (mean squared error, or log loss) ours is lower; with its 95 %
+            interval from `low` to `high`. None where the champion makes no error.
+        tolerance: the share by which the loss may be higher.
+    """
+
+    champion: str
+    rows: int
+    tolerance: float
+    gain: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the interval says that we are not worse by more than the tolerance."""
+        return self.low is not None and self.low >= -self.tolerance
+
+    def __str__(self) -> str:
+        if self.gain is None or self.low is None or self.high is None:
+            return f"champion {self.champion} makes no error on {self.rows} rows: nothing to compare with"
+        side = "lower" if self.gain >= 0.0 else "higher"
+        return (
+            f"loss {abs(self.gain):.1%} {side} than champion {self.champion}'s on the same {self.rows} rows"
+            f" [{self.low:+.1%}, {self.high:+.1%}], {self.tolerance:.0%} worse is tolerated"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of all gates; without gates everything passes."""
+    """The outcome of all gates, and of the comparison with a champion; without any everything passes."""
 
     checks: tuple[Check, ...]
+    against: Comparison | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every gate was met."""
-        return all(check.passed for check in self.checks)
+        return all(check.passed for check in self.checks) and (self.against is None or self.against.passed)
 
     @property
     def reason(self) -> str:
         """The gates that were missed, each with the value reached; empty when all were met."""
-        return "; ".join(
+        missed = [
             f"{check.gate} missed: {'undefined on the held-out rows' if check.value is None else f'{check.value:.4g}'}"
             for check in self.checks
             if not check.passed
-        )
+        ]
+        if self.against is not None and not self.against.passed:
+            missed.append(f"worse than the champion may be: {self.against}")
+        return "; ".join(missed)
 
 
 def judge(gates: Sequence[Gate], metrics: Mapping[str, float]) -> Verdict:

@@ -60,6 +60,14 @@ class HeldOut:
         }
 
 
+def records(columns: Sequence[Column], texts: dict[str, tuple[str, ...]], values: Floats) -> list[dict[str, Any]]:
+    """Rows as JSON records, as they stood in the file."""
+    return [
+        {column.name: _value(column, value, texts) for column, value in zip(columns, row, strict=True)}
+        for row in values.tolist()
+    ]
+
+
 def _value(column: Column, value: float, texts: dict[str, tuple[str, ...]]) -> Any:
     """The JSON value of one cell, as it stood in the file."""
     if np.isnan(value):

@@ -98,4 +98,20 @@ def describe(key: Floats, columns: Sequence[Column], line: float | None) -> str:
     """Where a row stands in the order, for people and manifests: an ISO time, or the order columns' values."""
     if columns[0].kind is Kind.TIME and line is not None:
         return datetime.fromtimestamp(line, UTC).replace(tzinfo=None).isoformat()
-    return ", ".join(f"{column.name}={value:g}" for column, value in zip(columns, key.tolist(), strict=True))
+    return ", ".join(
+        f"{column.name}={value!r}".removesuffix(".0") for column, value in zip(columns, key.tolist(), strict=True)
+    )
+
+
+def position(text: str, *, timed: bool) -> float:
+    """Where on the axis a row stands that `describe` described.
+
+    Raises:
+        ValueError: the text is not of that form, or describes several columns that make no axis.
+    """
+    if timed:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    _, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(text)
+    return float(value)

@@ -75,7 +75,7 @@ def page(story: Story) -> str:
 def _body(story: Story) -> Iterator[str]:
     config, verdict = story.config, story.verdict
     state = "passed" if verdict.passed else "missed"
-    gates = f"gate {state}" if verdict.checks else "no gate"
+    gates = f"gate {state}" if verdict.checks or verdict.against else "no gate"
     rows = ", ".join(f"{count:,} {part}" for part, count in story.rows.items())
     until = f" Trained on rows until {escape(story.until)}." if story.until else ""
     made = story.made.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -124,6 +124,10 @@ def _metrics(story: Story) -> str:
         f"<li>Against <b>{escape(rival.name)}</b> ({escape(rival.how)}): {_gain(rival.gain, rival.gain_interval)}.</li>"
         for rival in found.baselines
     )
+    against = story.verdict.against
+    if against is not None:
+        tone = "good" if against.passed else "bad"
+        gains += f'<li class="{tone}">{escape(str(against).capitalize())}.</li>'
     return (
         '<section><h2>On the test rows</h2><div class="scroll"><table><tr><th>metric</th><th class="n">model</th>'
         f"{heads}<th>gate</th></tr>{''.join(lines)}</table></div><ul>{gains}</ul>"

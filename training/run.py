@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Floats, Rows, Task
 from inference.contract.transform import Transform
-from training import baselines, calibrate, evaluate, features, gate, report, storage
+from training import baselines, calibrate, champion, evaluate, features, gate, report, storage
 from training import dataset as data
 from training.assess import Evaluation, assess
 from training.baselines import Baseline
+from training.champion import Duel
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError, TrainingError
@@ -141,12 +142,13 @@ def fit_all(
         )
         for config in configs
     ]
+    duels = [None if config.champion is None else champion.challenge(prepared, config.champion) for config in configs]
     with ThreadPoolExecutor(1, "baselines") as beside:
         rivals = beside.submit(baselines.fit, prepared)  # this process waits for Ray's workers meanwhile
         models = _train(prepared, configs, networks, cluster, on_event)
         return [
-            _finish(prepared, config, network, trained, rivals, on_event)
-            for config, network, trained in zip(configs, networks, models, strict=True)
+            _finish(prepared, config, network, learnt, rivals.result(), duel, on_event)
+            for config, network, learnt, duel in zip(configs, networks, models, duels, strict=True)
         ]
 
 
@@ -231,7 +233,8 @@ def _finish(
     config: TrainConfig,
     network: NetworkSpec,
     learnt: Learnt,
-    rivals: Future[tuple[Baseline, ...]],
+    rivals: Sequence[Baseline],
+    duel: Duel | None,
     on_event: OnEvent,
 ) -> TrainResult:
     """Calibrate, gate, package, report."""
@@ -241,13 +244,16 @@ def _finish(
         weights, notes = _calibrated(prepared, network, trained.weights)
         predictions, metrics, oddities, actual = _evaluate(prepared, network, weights)
         verdict = gate.judge(config.gates, metrics)
+        if duel is not None:
+            against = duel.compare(predictions, prepared.transform, actual, config.champion_tolerance)
+            verdict = replace(verdict, against=against)
 
         def predict(rows: Rows) -> Predictions:
             lenient = prepared.transform.model_copy(update={"missing_history": "impute"})
             return Predictions.of(prepared.transform, forward(network, weights, lenient.apply(rows).matrix))
 
         stage.at("comparing with baselines")
-        evaluation = assess(prepared, predictions, actual, metrics, predict, rivals.result())
+        evaluation = assess(prepared, predictions, actual, metrics, predict, rivals)
         stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     held_out = HeldOut.of(prepared.dataset, prepared.transform, limit=HELD_OUT_ROWS)
     rows = {str(part): len(found) for part, found in prepared.dataset.parts.items()}

@@ -66,7 +66,7 @@ def read_bytes(place: Path | str) -> bytes | None:
     system, path = filesystem(place)
     with explained(place):
         try:
-            with system.open_input_stream(path) as stream:
+            with system.open_input_stream(path, compression=None) as stream:
                 content: bytes = stream.read()
                 return content
         except FileNotFoundError:
@@ -82,7 +82,7 @@ def write_bytes(place: Path | str, content: bytes) -> None:
     try:
         if is_s3(place):
             system, path = filesystem(place)
-            with system.open_output_stream(path) as stream:
+            with system.open_output_stream(path, compression=None) as stream:
                 stream.write(content)
             return
         target = Path(place)
