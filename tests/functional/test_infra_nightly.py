@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from infra.engine import Result
 from infra.prune import Orphans
 from tests.cloud_support.helpers import BUCKET, running
-from tests.functional_support.stacks import Stack, changed
+from tests.functional_support.stacks import ROOT, Stack, changed
 
 AROUND = '''
 """Everything that stands around endpoints."""
@@ -116,6 +117,21 @@ def test_what_stands_around_endpoints_is_made_updated_and_destroyed(stack: Stack
     assert stack.sagemaker().list_model_package_groups()["ModelPackageGroupSummaryList"] == []
     assert stack.cloud.client("sns").list_topics()["Topics"] == []
     assert stack.prune() == Orphans((), ())
+
+
+@pytest.mark.slow
+def test_the_readmes_program_of_ones_own_is_deployed_and_destroyed(stack: Stack) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (text,) = [one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "quickstart" in one]
+    (stack.root / "stacks" / "quickstart.py").write_text(text)
+    program(stack, "quickstart")
+    assert stack.engine().up().outputs == {"endpoint": "sagestage-local-quickstart"}
+    described = stack.sagemaker().describe_endpoint(EndpointName="sagestage-local-quickstart")
+    assert described["EndpointStatus"] == "InService"
+    assert changed(stack.engine().up()) == {}
+    stack.engine().destroy()
+    stack.prune()
+    assert stack.names() == {"endpoints": set(), "configs": set(), "models": set()}
 
 
 DECLARED = """
