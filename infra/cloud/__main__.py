@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -39,6 +40,7 @@ from infra.cloud.options import (
     require_sensible,
 )
 from infra.cloud.runtime import Runtime
+from infra.cloud.usage import Usage
 from infra.cloud.watch import Watch
 
 _LOCK_TIMEOUT_S = 10.0  # a killed cloud's watchdog holds the lock while it ends the processes that were left
@@ -183,7 +185,9 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     site = web.SockSite(runner, listener)
     await site.start()
     watcher = asyncio.create_task(_keep_watch(metrics, watch))
-    scaler = asyncio.create_task(_scale(Autoscaler(hosting, watch, moto), watch.clock))
+    scaler = asyncio.create_task(
+        _every_minute(watch.clock, Usage(hosting, watch.store).measure, Autoscaler(hosting, watch, moto).tick)
+    )
     follower = asyncio.create_task(_follow_logs(hosting, Logs(moto)))
     try:
         _write_atomically(options.home / RECORD, json.dumps(record, indent=2))
@@ -213,14 +217,15 @@ async def _keep_watch(metrics: Metrics, watch: Watch) -> None:
             log.exception("evaluating alarms")
 
 
-async def _scale(scaler: Autoscaler, clock: Clock) -> None:
-    """Let scaling policies and scheduled actions have their say, once a declared minute."""
+async def _every_minute(clock: Clock, *jobs: Callable[[], None]) -> None:
+    """Measure what instances use, and let scaling policies have their say, once a declared minute."""
     while True:
         await clock.sleep(MINUTE_S)
-        try:
-            scaler.tick()
-        except Exception:  # one policy that cannot be carried out must not end the others
-            log.exception("autoscaling")
+        for job in jobs:
+            try:
+                job()
+            except Exception:  # one job that fails must not end the others
+                log.exception("a job of every minute")
 
 
 async def _follow_logs(hosting: Hosting, logs: Logs) -> None:

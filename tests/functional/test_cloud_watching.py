@@ -213,3 +213,27 @@ def test_the_liveness_proof_tells_an_alarm_that_can_fire_from_one_that_cannot(cl
     assert "proof-dead" in problem
     with pytest.raises(SagestageError, match="no alarm's name begins with nothing-"):
         prove(cloudwatch, "nothing-", scale=120)
+
+
+def test_what_instances_use_is_measured(cloud: Cloud, cloudwatch: Any) -> None:
+    name = cloud.endpoint(cloud.config([{"ModelName": cloud.model()}]))
+    wanted = {"CPUUtilization", "MemoryUtilization", "DiskUtilization"}
+
+    def metrics() -> set[str]:
+        dimensions = [{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": "main"}]
+        found = cloudwatch.list_metrics(Namespace="/aws/sagemaker/Endpoints", Dimensions=dimensions)["Metrics"]
+        return {metric["MetricName"] for metric in found}
+
+    eventually(metrics, lambda found: found == wanted)
+    now = datetime.now(UTC)
+    stat = {"Metric": {"Namespace": "/aws/sagemaker/Endpoints", "MetricName": "MemoryUtilization"}, "Period": 60}
+    stat["Metric"]["Dimensions"] = [  # type: ignore[index]
+        {"Name": "EndpointName", "Value": name},
+        {"Name": "VariantName", "Value": "main"},
+    ]
+    (result,) = cloudwatch.get_metric_data(
+        MetricDataQueries=[{"Id": "memory", "MetricStat": {**stat, "Stat": "Maximum"}}],
+        StartTime=now - timedelta(minutes=5),
+        EndTime=now + timedelta(minutes=1),
+    )["MetricDataResults"]
+    assert 0 < result["Values"][0] < 100
