@@ -130,7 +130,12 @@ class Engine:
         Raises:
             EngineError: it cannot be read.
         """
-        return Store(self.state_file).export()
+        store = Store(self.state_file)
+        if store.interrupted:
+            with store.locked():
+                crypter = Crypter(self._passphrase, store.salt())
+                store.save(store.load(crypter), crypter)
+        return store.export()
 
     def unprotect(self, urn: str) -> None:
         """Lets a resource be deleted, in the state alone: a program that still declares `protect` protects it again.
@@ -167,7 +172,9 @@ class Engine:
             config = resolve(project, file, self._lenient(opener) if self._options.placeholders else opener.decrypt)
             packages = provider_config(config.values, config.secret_keys)
             base = store.load(crypter)
-            journal = Journal(base, lambda s: store.save(s, crypter))
+            if store.interrupted and not preview:
+                store.save(base, crypter)
+            journal = Journal(base, lambda entries: store.append(entries, crypter))
             steps = Steps(
                 journal,
                 plugins,
@@ -180,6 +187,8 @@ class Engine:
             recovery.recover(steps, base.pending)
             error = self._attempt(work, _Run(project, config, base, steps, packages))
             steps.save()
+            if (journal.changed or base.pending) and not preview:
+                store.save(journal.snapshot(), crypter)
             outputs = journal.snapshot().outputs()
         result = Result(self._stack, operation, tuple(steps.done), outputs, tuple(steps.failures))
         if steps.failures:
