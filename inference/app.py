@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
 from granian.rsgi import (  # type: ignore[attr-defined]  # granian does not mark what it re-exports
@@ -91,15 +91,16 @@ class Served:
     cache: Cache | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Flight:
-    """A request on its way: when it must be done, and who waits for it."""
+    """A request on its way: when it must be done, and who waits for it. Made for every request: plain for speed."""
 
-    deadline: float
-    proto: HTTPProtocol
-    phase: Phase = Phase.READING
+    phase = Phase.READING
     watcher: asyncio.Task[None] | None = None
-    gone: bool = False
+    gone = False
+
+    def __init__(self, deadline: float, proto: HTTPProtocol) -> None:
+        self.deadline = deadline
+        self.proto = proto
 
 
 class Models(Protocol):
@@ -132,6 +133,7 @@ class App:
         self._flights: dict[asyncio.Task[Any], Flight] = {}  # in the order of their start, hence of their end
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         self._beat()
+        self._max_bytes = settings.max_payload_bytes
         self._stopping = False
         self._verified = False
         self._json_headers: Headers = [("content-type", codecs.JSON)]
@@ -223,22 +225,12 @@ class App:
             )
 
     async def _invocations(self, scope: Scope, proto: HTTPProtocol, started: float, served: Served) -> None:
-        if scope.method != "POST":
-            raise MethodNotAllowedError(scope.method, scope.path, "POST")
-        if not self._verified and self._only is not None:
-            raise NotReadyError(REASONS[State.STARTING])
         flights = self._flights
         if len(flights) >= self._max_requests:
             raise OverloadedError(f"{len(flights)} requests are in flight")
         get = scope.headers.get
         content_type = get("content-type")
-        media_type = codecs.media_type(content_type)
-        if media_type not in codecs.READABLE:
-            raise codecs.unsupported(media_type)
-        try:
-            accept = codecs.accepted(get("accept"), media_type)
-        except UnsupportedContentTypeError as error:
-            raise NotAcceptableError(str(error)) from None
+        media_type, accept = self._admit(scope, content_type, get("accept"))
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # granian runs every request as a task
         flight = Flight(self._loop.time() + self._settings.deadline_s, proto)
@@ -247,16 +239,26 @@ class App:
         try:
             ticket = batcher.announce()
             try:
-                body = await self._body(proto, get("content-length"))
+                length = get("content-length")
+                body = await proto() if self._fits(length) else await self._chunks(proto)
             finally:
                 batcher.arrived(ticket)
             flight.phase = Phase.ANSWERING
-            rows = await self._rows(served.model, body, media_type, content_type)
+            if len(body) > INLINE_BYTES:
+                header = codecs.csv_header(content_type)
+                reader = served.model.reader
+                rows: Any = await self._threaded(lambda: codecs.decode(body, media_type, reader, header=header))
+            else:
+                rows = _rows(served.model, body, media_type, content_type)
             if served.cache is None or isinstance(rows, Rows):
                 predictions = await batcher.submit(rows)
             else:
                 predictions = await served.cache.get(rows, batcher.submit, served.recorder)
-            await self._answer(proto, predictions, accept, started, get(CUSTOM_ATTRIBUTES), served)
+            now = perf_counter()
+            answer = _Answer(predictions, accept, served.model.version, round((now - started) * 1000, 3))
+            content = answer.encode() if len(predictions) <= INLINE_ANSWERS else await self._threaded(answer.encode)
+            proto.response_bytes(200, self._headers(answer, get(CUSTOM_ATTRIBUTES)), content)
+            served.recorder.took("encode", perf_counter() - now)
         except asyncio.CancelledError:
             raise self._given_up(flight) from None
         finally:
@@ -264,15 +266,19 @@ class App:
             if flight.watcher is not None:
                 flight.watcher.cancel()
 
-    async def _rows(self, model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
-        """The rows of a body: typed, or for a small one in JSON as they were sent, to be read with their batch."""
-        if len(body) > INLINE_BYTES:
-            header = codecs.csv_header(content_type)
-            return await self._threaded(lambda: codecs.decode(body, media_type, model.reader, header=header))
-        if media_type in (codecs.JSON, codecs.JSON_LINES):
-            instances = codecs.instances(body, media_type)
-            return instances if 0 < len(instances) <= RAW_ROWS else model.read(instances)
-        return codecs.decode(body, media_type, model.reader, header=codecs.csv_header(content_type))
+    def _admit(self, scope: Scope, content_type: str | None, accept: str | None) -> tuple[str, str]:
+        """The types of the body and of the answer. Raises what is wrong with the request's first lines."""
+        if scope.method != "POST":
+            raise MethodNotAllowedError(scope.method, scope.path, "POST")
+        if not self._verified and self._only is not None:
+            raise NotReadyError(REASONS[State.STARTING])
+        media_type = codecs.media_type(content_type)
+        if media_type not in codecs.READABLE:
+            raise codecs.unsupported(media_type)
+        try:
+            return media_type, codecs.accepted(accept, media_type)
+        except UnsupportedContentTypeError as error:
+            raise NotAcceptableError(str(error)) from None
 
     def _given_up(self, flight: Flight) -> ServingError:
         """Why a request was cancelled."""
@@ -284,47 +290,34 @@ class App:
             return SlowRequestError(f"the body did not arrive within {self._settings.deadline_s:g} s")
         return DeadlineError(f"no answer within {self._settings.deadline_s:g} s")
 
-    async def _body(self, proto: HTTPProtocol, length: str | None) -> bytes:
-        """The whole body, never more than the limit; a body without a length is counted as it comes."""
-        limit = self._settings.max_payload_bytes
-        if length is not None:
-            if int(length) > limit:
-                raise PayloadTooLargeError(f"the body is larger than {limit} bytes: {length}")
-            return await proto()
+    def _fits(self, length: str | None) -> bool:
+        """Whether the body's length is known and within the limit. Raises PayloadTooLargeError when it is beyond."""
+        if length is None:
+            return False
+        if int(length) > self._max_bytes:
+            raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes: {length}")
+        return True
+
+    async def _chunks(self, proto: HTTPProtocol) -> bytes:
+        """The whole body of unknown length, counted as it comes."""
         chunks: list[bytes] = []
         size = 0
         async for chunk in proto:
             size += len(chunk)
-            if size > limit:
-                raise PayloadTooLargeError(f"the body is larger than {limit} bytes")
+            if size > self._max_bytes:
+                raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
 
-    async def _answer(
-        self,
-        proto: HTTPProtocol,
-        predictions: Predictions,
-        accept: str,
-        started: float,
-        attributes: str | None,
-        served: Served,
-    ) -> None:
-        before = perf_counter()
-        latency_ms = round((before - started) * 1000, 3)
-        version = served.model.version
-        if len(predictions) <= INLINE_ANSWERS:
-            body = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
-        else:
-            body = await self._threaded(
-                lambda: codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
-            )
+    def _headers(self, answer: _Answer, attributes: str | None) -> Headers:
         headers = self._json_headers
-        if accept != codecs.JSON:
-            headers = [("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms))]
-        if attributes is not None:
-            headers = [*headers, (CUSTOM_ATTRIBUTES, attributes)]
-        proto.response_bytes(200, headers, body)
-        served.recorder.took("encode", perf_counter() - before)
+        if answer.accept != codecs.JSON:
+            headers = [
+                ("content-type", answer.accept),
+                (VERSION, answer.version),
+                (LATENCY_MS, str(answer.latency_ms)),
+            ]
+        return headers if attributes is None else [*headers, (CUSTOM_ATTRIBUTES, attributes)]
 
     def _ping(self, scope: Scope, proto: HTTPProtocol) -> None:
         if scope.method not in ("GET", "HEAD"):
@@ -364,7 +357,7 @@ class App:
             return served, 200
         if rest not in ([], [""]):
             raise NotFoundError(f"no such path: {scope.path}")
-        body = await self._body(proto, scope.headers.get("content-length")) if scope.method == "POST" else b""
+        body = await self._chunks(proto) if scope.method == "POST" else b""
         status, content = await models.manage(scope.method, unquote(name) or None, scope.query_string, body)
         proto.response_bytes(status, self._json_headers, content)
         return None, status
@@ -427,6 +420,24 @@ class App:
     def _beat(self) -> None:
         self._board.beat(self._worker)
         self._beater = self._loop.call_later(BEAT_S, self._beat)
+
+
+class _Answer(NamedTuple):
+    predictions: Predictions
+    accept: str
+    version: str
+    latency_ms: float
+
+    def encode(self) -> bytes:
+        return codecs.encode(self.predictions, self.accept, version=self.version, latency_ms=self.latency_ms)
+
+
+def _rows(model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
+    """The rows of a body: typed, or for a small one in JSON as they were sent, to be read with their batch."""
+    if media_type in (codecs.JSON, codecs.JSON_LINES):
+        instances = codecs.instances(body, media_type)
+        return instances if 0 < len(instances) <= RAW_ROWS else model.read(instances)
+    return codecs.decode(body, media_type, model.reader, header=codecs.csv_header(content_type))
 
 
 async def _watch(task: asyncio.Task[Any], flight: Flight) -> None:

@@ -69,12 +69,13 @@ def quantize(model: Path, data: Path, out: Path, *, tolerance: float, as_json: b
         return
     console = output.console()
     table = Table("", "before", "after", "change")
-    table.add_row(outcome.metric, f"{outcome.before:.6f}", f"{outcome.after:.6f}",
-                  f"{-outcome.drop:+.6f} (95 %: {-outcome.interval[1]:+.6f} to {-outcome.interval[0]:+.6f})")  # fmt: skip
+    low, high = outcome.interval
+    change = f"{-outcome.drop:+.6f} (95 %: {-high:+.6f} to {-low:+.6f})"
+    table.add_row(outcome.metric, f"{outcome.before:.6f}", f"{outcome.after:.6f}", change)
     change = f"{-outcome.smaller:+.1%}"
     table.add_row("weights, bytes", f"{outcome.weights_before:,}", f"{outcome.weights_after:,}", change)
-    table.add_row("archive, bytes", f"{outcome.archive_before:,}", f"{outcome.archive_after:,}",
-                  f"{outcome.archive_after / outcome.archive_before - 1:+.1%}")  # fmt: skip
+    change = f"{outcome.archive_after / outcome.archive_before - 1:+.1%}"
+    table.add_row("archive, bytes", f"{outcome.archive_before:,}", f"{outcome.archive_after:,}", change)
     table.add_row("1,024 rows, µs", f"{outcome.us_before:,.0f}", f"{outcome.us_after:,.0f}",
                   "the weights are expanded on loading: no faster by design")  # fmt: skip
     console.print(table)

@@ -313,11 +313,85 @@ def steady(server: Server, rate: int, seconds: int, directory: Path, body: bytes
     ]
 
 
+def overload(model: Path, directory: Path, logs: Path, body: bytes, seconds: int) -> list[str]:
+    """A predictor slowed to about 1,000 requests a second, 4,000 offered: what is answered, refused, and remembered."""
+    command = [sys.executable, "-m", "inference", "serve", "--model", str(model)]
+    environment = {
+        "SAGESTAGE_HOST": "127.0.0.1",
+        "SAGESTAGE_PREDICTOR": "numpy",
+        "SAGESTAGE_MAX_BATCH_ROWS": "1",
+        "SAGESTAGE_MAX_REQUESTS": "16",
+        "PYTHONPATH": f"{ROOT}:{HERE / 'slowed'}",
+    }
+    slowed = Server("slowed", command, environment, cwd=ROOT)
+    start(slowed, logs)
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            try:
+                if httpx.get(slowed.url.replace("/invocations", "/ping")).status_code == httpx.codes.OK:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        (directory / "over.json").write_bytes(body)
+        peak = _offered(slowed, directory, 8, 0, 5)[200]
+        kilobytes = [_resident(slowed)]
+        counts: dict[int, list[float]] = {200: [], 503: []}
+        rates = []
+        for _ in range(max(1, seconds // 10)):
+            rates.append(_offered(slowed, directory, 100, 40, 10, counts)[200])
+            kilobytes.append(_resident(slowed))
+    finally:
+        stop([slowed])
+    refused = sorted(counts[503])
+    return [
+        f"Overload (a predictor slowed to one request a millisecond; 4,000 a second offered on 100 connections for {seconds} s): peak"
+        f" {peak:,.0f} good answers a second; under overload {statistics.median(rates):,.0f}"
+        f" ({statistics.median(rates) / peak:.0%} of the peak); {len(refused):,} refusals,"
+        f" median {refused[len(refused) // 2] if refused else 0:.1f} ms; resident memory {kilobytes[1] / 1024:.0f} MB after 10 s,"
+        f" {kilobytes[-1] / 1024:.0f} MB at the end."
+    ]
+
+
+def _offered(
+    server: Server,
+    directory: Path,
+    connections: int,
+    rps: int,
+    seconds: int,
+    times: dict[int, list[float]] | None = None,
+) -> dict[int, float]:
+    """h2load at a rate of `rps` a connection (0: as fast as it goes); answers a second by status."""
+    log = directory / "over.log"
+    log.unlink(missing_ok=True)
+    command = ["h2load", "--h1", f"-D{seconds}", f"-c{connections}", "-t1", f"--log-file={log}", "-d", str(directory / "over.json"),
+               *([f"--rps={rps}"] if rps else []), "-H", f"content-type: {JSON}", server.url]  # fmt: skip
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    rates: dict[int, float] = {200: 0.0, 503: 0.0}
+    for line in log.read_text().splitlines():
+        _, status, microseconds = line.split("\t")
+        rates[int(status)] = rates.get(int(status), 0.0) + 1 / seconds
+        if times is not None:
+            times.setdefault(int(status), []).append(int(microseconds) / 1000)
+    return rates
+
+
+def _resident(server: Server) -> float:
+    """Kilobytes of all its processes."""
+    assert server.process is not None
+    total = 0.0
+    for pid in tree(server.process.pid):
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        total += float(found[1]) if found else 0.0
+    return total
+
+
 def main() -> int:
     """Measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each server in each round")
+    parser.add_argument("--overload-s", type=int, default=120, help="how long the server is overloaded")
     parser.add_argument("--only", help="names of servers, with commas; echo and sagestage always run")
     parser.add_argument("--save", type=Path, default=ROOT / "docs" / "serving.md")
     given = parser.parse_args()
@@ -348,7 +422,10 @@ def main() -> int:
             report = one_row(running, given.rounds, given.seconds, directory, rows[:1])
             report += ["", *(f"{one.name}: {one.problem}." for one in everyone if one.problem), ""]
             report += many_rows(running[1], given.rounds, given.seconds, directory, rows, directory / "model.tar.gz")
-            report += ["", *steady(running[1], 10_000, 10, directory, running[1].wrap(rows[:1]))]
+            rows_body = running[1].wrap(rows[:1])
+            report += ["", *steady(running[1], 10_000, 10, directory, rows_body)]
+            stop(everyone)
+            report += ["", *overload(directory / "model.tar.gz", directory, logs, rows_body, given.overload_s)]
         finally:
             stop(everyone)
     load_average = ", ".join(f"{one:.1f}" for one in os.getloadavg())
@@ -371,6 +448,8 @@ def stop(everyone: list[Server]) -> None:
     """End every server and all that it started."""
     for server in everyone:
         if server.process is None:
+            continue
+        if server.process.poll() is not None:
             continue
         family = tree(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
