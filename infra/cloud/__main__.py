@@ -26,6 +26,7 @@ from infra.cloud.errors import CloudError
 from infra.cloud.front import Front
 from infra.cloud.groups import Groups
 from infra.cloud.hosting import Hosting
+from infra.cloud.later import Later
 from infra.cloud.logs import Logs
 from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import ACCOUNT, Moto
@@ -172,7 +173,11 @@ async def _serve(options: Options, listener: socket.socket, groups: Groups, read
     )
     record = info.model_dump(mode="json")
     front = Front(
-        Api(hosting, moto), Runtime(hosting, metrics), moto, options.region, lambda: {**record, **hosting.status()}
+        Api(hosting, moto),
+        Runtime(hosting, metrics, Later(moto)),
+        moto,
+        options.region,
+        lambda: {**record, **hosting.status()},
     )
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -70,14 +70,19 @@ class Api:
                 f'Cannot create already existing endpoint configuration "{arn(region, "endpoint-config", name)}".'
             )
         variants = [_declared(variant) for variant in params["ProductionVariants"]]
-        names = [variant["VariantName"] for variant in variants]
+        shadows = [_declared(variant) for variant in params.get("ShadowProductionVariants", ())]
+        if shadows and (len(variants), len(shadows)) != (1, 1):
+            raise invalid("A shadow test has exactly one production variant and one shadow variant.")
+        names = [variant["VariantName"] for variant in (*variants, *shadows)]
         for duplicate in sorted({name for name in names if names.count(name) > 1}):
             raise invalid(f"Duplicate variant name {duplicate} in ProductionVariants: each needs a name of its own.")
-        for variant in [*variants, *params.get("ShadowProductionVariants", ())]:
+        for variant in (*variants, *shadows):
             model = variant.get("ModelName")
             if model is not None and not self._moto.has_model(region, model):
                 raise invalid(f'Could not find model "{arn(region, "model", model)}".')
         request = {k: v for k, v in params.items() if k != "Tags"} | {"ProductionVariants": variants}
+        if shadows:
+            request["ShadowProductionVariants"] = shadows
         config = Config(name, region, request, _tags(params))
         self._store.configs[region, name] = config
         return {"EndpointConfigArn": config.arn}
@@ -158,6 +163,10 @@ class Api:
         if endpoint.fleet is not None:
             resolved = seconds(endpoint.fleet.started)
             answer["ProductionVariants"] = [_summary(v, resolved) for v in endpoint.fleet.variants.values()]
+            if endpoint.fleet.shadows:
+                answer["ShadowProductionVariants"] = [_summary(v, resolved) for v in endpoint.fleet.shadows.values()]
+            if "AsyncInferenceConfig" in endpoint.fleet.config.request:
+                answer["AsyncInferenceConfig"] = endpoint.fleet.config.request["AsyncInferenceConfig"]
             capture = endpoint.fleet.capture_config
             if endpoint.pending is not None:
                 answer["PendingDeploymentSummary"] = _pending_summary(endpoint.pending)

@@ -20,8 +20,8 @@ from infra.cloud.runtime import Runtime
 OWN_PATHS = "/_sagestage/"  # no bucket's name starts with an underscore
 _JSON = "application/x-amz-json-1.1"
 _INVOCATION = re.compile(r"/endpoints/([^/?]+)/invocations/?(?:\?.*)?")
-# moto answers these with a constant, which would pass for a model's prediction.
-_UNSUPPORTED = re.compile(r"/endpoints/[^/?]+/(async-invocations|invocations-response-stream)(?:\?.*)?")
+_STREAM = re.compile(r"/endpoints/([^/?]+)/invocations-response-stream(?:\?.*)?")
+_LATER = re.compile(r"/endpoints/([^/?]+)/async-invocations(?:\?.*)?")
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,10 @@ class Front:
             invocation = _INVOCATION.fullmatch(path)
             if invocation:
                 return await self._runtime.invoke(request, region, unquote(invocation[1]))
-            other = _UNSUPPORTED.fullmatch(path)
-            if other:
-                raise AwsError(
-                    "ValidationError", f"{other[1]} is not supported by the embedded cloud: use invocations."
-                )
+            if stream := _STREAM.fullmatch(path):
+                return await self._runtime.stream(request, region, unquote(stream[1]))
+            if later := _LATER.fullmatch(path):
+                return await self._runtime.invoke_later(request, region, unquote(later[1]))
             target = request.headers.get("X-Amz-Target", "")
             if target.startswith("SageMaker."):
                 return await self._control(request, target.removeprefix("SageMaker."), region)

@@ -26,7 +26,6 @@ from infra.cloud.watch import Watch
 
 # What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
 _UNSUPPORTED_CONFIG = {
-    "ShadowProductionVariants": "shadow variants",
     "ExplainerConfig": "explainers",
 }
 _DEFAULT_STARTUP_S = 300.0  # nothing documented; a process on this machine that needs longer is stuck
@@ -177,11 +176,15 @@ class Hosting:
                 raise InstanceError(f"{what} ({member}) is not supported by the embedded cloud: leave it out locally")
         folder = self._home(endpoint) / f"fleet-{uuid.uuid4().hex[:8]}"
         variants: dict[str, Variant] = {}
+        shadows: dict[str, Variant] = {}
         try:
             for declared in config.request["ProductionVariants"]:
                 kept = keep.get(declared["VariantName"], {})
                 variant = await self._prepare(endpoint, folder, {**declared, **kept})
                 variants[variant.name] = variant
+            for declared in config.request.get("ShadowProductionVariants", ()):
+                shadow = await self._prepare(endpoint, folder, declared)
+                shadows[shadow.name] = shadow
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
@@ -189,7 +192,7 @@ class Hosting:
         capture = CaptureConfig.parse(declared_capture)
         seed = random.Random(f"{self.options.seed}/{endpoint.name}" if self.options.seed is not None else None)  # noqa: S311 - as above
         writer = Capture(capture, endpoint.name, self._moto.write_object, seed) if capture else None
-        return Fleet(config, variants, folder, declared_capture, writer)
+        return Fleet(config, variants, folder, declared_capture, writer, shadows=shadows)
 
     async def _prepare(self, endpoint: Endpoint, folder: Path, declared: Mapping[str, Any]) -> Variant:
         """The variant with its model unpacked, no instance started."""
@@ -220,7 +223,7 @@ class Hosting:
 
     async def _stop(self, fleet: Fleet, *, drain: bool) -> None:
         grace = {} if drain else {"grace_s": _SHUTDOWN_GRACE_S}
-        await asyncio.gather(*(v.fleet.stop(drain=drain, **grace) for v in fleet.variants.values()))
+        await asyncio.gather(*(v.fleet.stop(drain=drain, **grace) for v in fleet.all_variants))
         if fleet.capture is not None:
             await fleet.capture.close()
         await asyncio.to_thread(shutil.rmtree, fleet.folder, ignore_errors=True)
@@ -265,7 +268,7 @@ def _status(endpoint: Endpoint) -> dict[str, Any]:
                     for instance in variant.fleet.instances
                 ],
             }
-            for variant in (fleet.variants.values() if fleet else ())
+            for variant in (fleet.all_variants if fleet else ())
         ],
     }
 
@@ -282,7 +285,7 @@ async def _grow(fleet: Fleet, share: float) -> None:
     """
     try:
         async with asyncio.TaskGroup() as group:
-            for variant in fleet.variants.values():
+            for variant in fleet.all_variants:
                 processes = variant.fleet.processes(variant.count)
                 group.create_task(variant.fleet.scale(math.ceil(share * processes - 1e-9)))
     except BaseExceptionGroup as errors:

@@ -1,5 +1,6 @@
 """InvokeEndpoint: from a caller to an instance and back."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Mapping
@@ -8,10 +9,12 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from infra.cloud import streaming
 from infra.cloud.capture import Capture, Exchange, now
 from infra.cloud.errors import AwsError
 from infra.cloud.hosting import Hosting
 from infra.cloud.instances import Instance
+from infra.cloud.later import INPUT_HEADER, Job, Later, Outcome
 from infra.cloud.metrics import Metrics, Series
 from infra.cloud.moto_app import ACCOUNT
 from infra.cloud.routing import choose_variant
@@ -26,6 +29,13 @@ INFERENCE_ID_LIMIT = 64  # characters; botocore: InferenceId max
 _CUSTOM = "X-Amzn-SageMaker-Custom-Attributes"
 _INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 _TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
+# A streamed call has Accept under a name of its own.
+_STREAMED = {
+    "Content-Type": "Content-Type",
+    "X-Amzn-SageMaker-Accept": "Accept",
+    _CUSTOM: _CUSTOM,
+    _INFERENCE_ID: _INFERENCE_ID,
+}
 # What a container is sent of a caller's headers.
 _FORWARDED = ("Content-Type", "Accept", _CUSTOM, _INFERENCE_ID)
 _UNSUPPORTED = {
@@ -50,9 +60,11 @@ class Reply:
 class Runtime:
     """Answers InvokeEndpoint."""
 
-    def __init__(self, hosting: Hosting, metrics: Metrics) -> None:
+    def __init__(self, hosting: Hosting, metrics: Metrics, later: Later) -> None:
         self._hosting = hosting
         self._metrics = metrics
+        self._later = later
+        self._copies: set[asyncio.Task[None]] = set()
 
     async def invoke(self, request: web.BaseRequest, region: str, name: str) -> web.Response:
         """Send a request to a variant of endpoint `name`.
@@ -69,7 +81,10 @@ class Runtime:
             raise _too_large()
         # Chosen when the body is there: a fleet that was chosen earlier might be retired by now.
         endpoint, fleet = self._live(region, name)
+        if "AsyncInferenceConfig" in fleet.config.request:
+            raise AwsError("ValidationError", f"Endpoint {name} is asynchronous: use InvokeEndpointAsync.")
         variant = self._variant(endpoint, fleet, headers.get(_TARGET_VARIANT))
+        self._copy(endpoint, fleet, variant, headers, body)
         reply = await self._ask(endpoint, variant, headers, body)
         self._count(endpoint, fleet, variant, reply, begun)
         if not 200 <= reply.status < 300:
@@ -85,6 +100,96 @@ class Runtime:
             fields[_CUSTOM] = reply.attributes
         return web.Response(body=reply.body, headers=fields)
 
+    async def stream(self, request: web.BaseRequest, region: str, name: str) -> web.StreamResponse:
+        """Send a request to a variant and pass its answer on in parts, as they come.
+
+        Raises:
+            AwsError: as `invoke`, as long as nothing has been answered; later errors are events of the stream.
+        """
+        begun = time.perf_counter()
+        headers = request.headers
+        _check(headers, request.content_length)
+        body = await request.content.read()
+        endpoint, fleet = self._live(region, name)
+        variant = self._variant(endpoint, fleet, headers.get(_TARGET_VARIANT))
+        instance = variant.fleet.pick()
+        if instance is None:
+            raise _none_healthy(endpoint, variant)
+        sent = {to: headers[come] for come, to in _STREAMED.items() if come in headers}
+        instance.took()
+        try:
+            async with instance.session.post(instance.invocations, data=body, headers=sent) as answer:
+                if not 200 <= answer.status < 300:
+                    reply = Reply(answer.status, await answer.read(), "", None, (time.perf_counter() - begun) * 1e6)
+                    self._count(endpoint, fleet, variant, reply, begun)
+                    raise _model_error(endpoint, reply)
+                response = web.StreamResponse(
+                    headers={
+                        "Content-Type": streaming.CONTENT_TYPE,
+                        "X-Amzn-SageMaker-Content-Type": answer.headers.get("Content-Type", ""),
+                        "x-Amzn-Invoked-Production-Variant": variant.name,
+                        "x-amzn-RequestId": str(uuid.uuid4()),
+                    }
+                )
+                await response.prepare(request)
+                status = await _pass_on(answer, response)
+        except aiohttp.ClientError as error:
+            raise _none_healthy(endpoint, variant) from error
+        finally:
+            instance.gave()
+        reply = Reply(status, b"", "", None, (time.perf_counter() - begun) * 1e6)
+        self._count(endpoint, fleet, variant, reply, begun)
+        return response
+
+    async def invoke_later(self, request: web.BaseRequest, region: str, name: str) -> web.Response:
+        """Queue an asynchronous invocation, whose input lies in S3.
+
+        Raises:
+            AwsError: ValidationError for an endpoint that is not asynchronous, or without an input.
+        """
+        headers = request.headers
+        _check(headers, None)
+        _, fleet = self._live(region, name)
+        config = fleet.config.request.get("AsyncInferenceConfig")
+        if config is None:
+            raise AwsError("ValidationError", f"Endpoint {name} is not asynchronous: use InvokeEndpoint.")
+
+        async def ask(body: bytes) -> Outcome:
+            begun = time.perf_counter()
+            now_live, live_fleet = self._live(region, name)
+            variant = self._variant(now_live, live_fleet, None)
+            reply = await self._ask(now_live, variant, headers, body)
+            self._count(now_live, live_fleet, variant, reply, begun)
+            return Outcome(200 <= reply.status < 300, reply.body, reply.content_type)
+
+        identity = headers.get(_INFERENCE_ID) or str(uuid.uuid4())
+        job = Job(region, name, identity, headers.get(INPUT_HEADER, ""), config, ask)
+        self._later.take(job, sum(variant.count for variant in fleet.variants.values()))
+        fields = {"X-Amzn-SageMaker-OutputLocation": job.output, "X-Amzn-SageMaker-FailureLocation": job.failure}
+        return web.json_response({"InferenceId": identity}, status=202, headers=fields)
+
+    def _copy(self, endpoint: Endpoint, fleet: Fleet, variant: Variant, headers: Headers, body: bytes) -> None:
+        """Send shadow variants their share of copies; nobody waits for what they answer."""
+        for shadow in fleet.shadows.values():
+            share = shadow.weight / variant.weight if variant.weight else 1.0
+            if self._hosting.draw.random() < share:
+                task = asyncio.get_running_loop().create_task(
+                    self._shadow(endpoint, fleet, shadow, dict(headers), body)
+                )
+                self._copies.add(task)
+                task.add_done_callback(self._copies.discard)
+
+    async def _shadow(self, endpoint: Endpoint, fleet: Fleet, shadow: Variant, headers: Headers, body: bytes) -> None:
+        begun = time.perf_counter()
+        try:
+            reply = await self._ask(endpoint, shadow, headers, body)
+        except AwsError:
+            return  # a shadow without a healthy instance is nobody's loss
+        self._count(endpoint, fleet, shadow, reply, begun)
+        capture = fleet.capture
+        if 200 <= reply.status < 300 and capture is not None and capture.sampled():
+            _capture(capture, shadow, headers, body, reply, str(uuid.uuid4()))
+
     def _live(self, region: str, name: str) -> tuple[Endpoint, Fleet]:
         endpoint = self._hosting.store.endpoints.get((region, name))
         fleet = (
@@ -92,8 +197,6 @@ class Runtime:
         )
         if endpoint is None or fleet is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
-        if fleet.config.request.get("AsyncInferenceConfig"):
-            raise AwsError("ValidationError", f"Endpoint {name} is asynchronous: use InvokeEndpointAsync.")
         return endpoint, fleet
 
     def _variant(self, endpoint: Endpoint, fleet: Fleet, target: str | None) -> Variant:
@@ -118,9 +221,7 @@ class Runtime:
                 return await _post(instance, sent, body)
             except aiohttp.ClientConnectorError:
                 continue  # nothing was sent: another instance may take it
-        raise AwsError(
-            "ServiceUnavailable", f"Variant {variant.name} of endpoint {endpoint.name} has no healthy instance.", 503
-        )
+        raise _none_healthy(endpoint, variant)
 
     def _count(self, endpoint: Endpoint, fleet: Fleet, variant: Variant, reply: Reply, begun: float) -> None:
         overhead_us = (time.perf_counter() - begun) * 1e6 - reply.model_us
@@ -129,6 +230,24 @@ class Runtime:
         # Per declared instance: fewer processes may stand for them here, but scaling has to move the figure.
         busy = variant.fleet.outstanding + 1
         self._metrics.count(series, reply.status, reply.model_us, overhead_us, variant.count, busy)
+
+
+def _none_healthy(endpoint: Endpoint, variant: Variant) -> AwsError:
+    text = f"Variant {variant.name} of endpoint {endpoint.name} has no healthy instance."
+    return AwsError("ServiceUnavailable", text, 503)
+
+
+async def _pass_on(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> int:
+    """Pass an answer's parts on; its status, or 0 when it broke off."""
+    try:
+        async for chunk in answer.content.iter_any():
+            await response.write(streaming.part(chunk))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        await response.write(streaming.failure("ModelStreamError", f"the container's answer broke off: {error!r}"))
+        await response.write_eof()
+        return 0
+    await response.write_eof()
+    return answer.status
 
 
 async def _post(instance: Instance, headers: dict[str, str], body: bytes) -> Reply:

@@ -67,6 +67,12 @@ class Fleet:
     capture_config: Mapping[str, Any] | None
     capture: Capture | None
     started: datetime = field(default_factory=now)
+    shadows: dict[str, Variant] = field(default_factory=dict)
+
+    @property
+    def all_variants(self) -> list[Variant]:
+        """Those that answer, and those that only get copies."""
+        return [*self.variants.values(), *self.shadows.values()]
 
 
 @dataclass

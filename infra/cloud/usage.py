@@ -50,7 +50,7 @@ class Usage:
         for endpoint in self._hosting.store.endpoints.values():
             fleets = [endpoint.fleet, endpoint.pending.fleet if endpoint.pending else None]
             for fleet in fleets:
-                for variant in fleet.variants.values() if fleet else ():
+                for variant in fleet.all_variants if fleet else ():
                     for instance in variant.fleet.instances:
                         yield endpoint.region, endpoint.name, variant.name, instance.pid
 
