@@ -74,6 +74,9 @@ SILENT_S = 15.0
 """A worker whose event loop has not turned for so long is not ready."""
 
 
+OVERLOADED = problem(OverloadedError("more requests or rows are waiting than the queue holds"))
+
+
 class Phase(Enum):
     """Where a request is; what its deadline means depends on it."""
 
@@ -134,6 +137,7 @@ class App:
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         self._beat()
         self._max_bytes = settings.max_payload_bytes
+        self._overloads = 0
         self._stopping = False
         self._verified = False
         self._json_headers: Headers = [("content-type", codecs.JSON)]
@@ -380,6 +384,11 @@ class App:
         self._mending = None
 
     def _refuse(self, scope: Scope, proto: HTTPProtocol, error: Exception, recorder: Recorder) -> int:
+        if isinstance(error, OverloadedError):  # many and all the same: told together, so that refusing stays cheap
+            recorder.failed(error.kind)
+            self._overloads += 1
+            proto.response_bytes(OVERLOADED.status, OVERLOADED.headers, OVERLOADED.body)
+            return OVERLOADED.status
         answer = problem(error)
         recorder.failed(answer.kind)
         fields = {
@@ -412,6 +421,9 @@ class App:
                 break
             elif flight.watcher is None and flight.phase is Phase.ANSWERING:
                 flight.watcher = self._loop.create_task(_watch(task, flight))
+        if self._overloads:
+            log.warning("refused: overloaded", extra={"status": OVERLOADED.status, "count": self._overloads})
+            self._overloads = 0
         self._recorder.put(Cell.IN_FLIGHT, len(self._flights))
         if self._only is not None:
             self._recorder.put(Cell.QUEUED, self._only.batcher.waiting)
