@@ -56,6 +56,21 @@ def _targets(alarm: Alarm, variants: Variants) -> list[str]:
     return [variant.name for variant in variants]
 
 
+def _composite_rules(physical_name: str, variants: Variants, alarms: Alarms) -> Iterator[str]:
+    """The rule names every part of every variant, each as `(ALARM("<endpoint>-<variant>-<alarm>") OR `."""
+    for rule in alarms:
+        if not isinstance(rule, Composite):
+            continue
+        names = [
+            f'(ALARM("{physical_name}-{target}-{alarm.name}") AND '
+            for alarm in _watched(alarms)
+            if alarm.name in rule.parts
+            for target in _targets(alarm, variants)
+        ]
+        if (problem := limits.COMPOSITE_RULE.problem(sum(map(len, names)))) is not None:
+            yield f"composite {rule.name!r}: its rule {problem}: name fewer alarms"
+
+
 def _composites(alarms: Alarms) -> Iterator[str]:
     names = {alarm.name for alarm in _watched(alarms)}
     for alarm in alarms:
@@ -136,6 +151,7 @@ def _values(kms_key: Any, tags: Mapping[str, Any] | None, notify: tuple[Any, ...
     _known_variants,
     _unique_alarms,
     _composites,
+    _composite_rules,
     _rollback_alarms,
     _alarms_fit_the_bake,
     _alarms_can_fire,

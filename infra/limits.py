@@ -221,8 +221,10 @@ SAFETY = Number(
     at_most=Bound(1, "SageMaker, load testing for autoscaling"),
 )
 COOLDOWN_S = Number(at_least=Bound(0, "Application Auto Scaling, Cooldown"))
-# The name of a scheduled action: at most 256 characters and no colon, pipe or slash.
-SCHEDULE_NAME = re.compile(r"[^:|/\s]{1,200}")
+# The name of a scheduled action: at most 256 characters, of which endpoint and variant take 128; no colon, pipe, slash.
+SCHEDULE_NAME = re.compile(r"[^:|/\s]{1,100}")
+POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
+COMPOSITE_RULE = Number(at_most=Bound(10_240, "CloudWatch, PutCompositeAlarm: characters of the rule"))
 SCHEDULE_SOURCE = "Application Auto Scaling, PutScheduledAction"
 
 # Deployment

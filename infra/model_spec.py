@@ -140,7 +140,7 @@ def _boundary(permissions_boundary: Any, role: Any) -> Iterator[str]:
         return
     if role is not None:
         yield "permissions_boundary is for the role that is made, and role= was given: leave one out"
-    if isinstance(permissions_boundary, str) and not permissions_boundary.startswith("arn:"):
+    if isinstance(permissions_boundary, str) and not limits.POLICY_ARN.fullmatch(permissions_boundary):
         yield f"permissions_boundary must be the ARN of a policy, got {permissions_boundary!r}"
 
 

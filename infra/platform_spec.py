@@ -11,7 +11,7 @@ from infra.names import physical_name_problems
 from infra.values import spec, within
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
-_PROTOCOLS = ("email", "email-json", "sms", "https", "sqs", "lambda", "firehose", "application")
+_PROTOCOLS = ("email", "email-json", "sms", "https", "sqs", "lambda", "application")
 _SNS = "SNS, Subscribe"
 _BUDGETS = "AWS Budgets, CreateBudget"
 
@@ -36,7 +36,7 @@ def _subscribers(emails: tuple[Any, ...], subscriptions: tuple[tuple[str, Any], 
             yield f"subscriptions: the protocol must be one of {', '.join(_PROTOCOLS)}, got {protocol!r} ({_SNS})"
         if protocol == "https" and isinstance(endpoint, str) and not endpoint.startswith("https://"):
             yield f"subscriptions: https goes to an address that begins with https://, got {endpoint!r} ({_SNS})"
-        arn = protocol in {"sqs", "lambda", "firehose", "application"}
+        arn = protocol in {"sqs", "lambda", "application"}
         if arn and isinstance(endpoint, str) and not endpoint.startswith("arn:"):
             yield f"subscriptions: {protocol} goes to an ARN, got {endpoint!r} ({_SNS})"
 

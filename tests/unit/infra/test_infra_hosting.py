@@ -300,6 +300,17 @@ def test_concurrency_is_followed_by_the_high_resolution_metric() -> None:
         (lambda: endpoint(alarms=(Composite("c", any_of=["p95-latency"]),)), "there is no alarm 'p95-latency'"),
         (lambda: Composite("c"), "either any_of or all_of"),
         (
+            lambda: endpoint(
+                *(variant(f"{i}-{'v' * 50}") for i in range(9)),
+                physical_name="p" * 63,
+                alarms=(
+                    *(Alarm.latency(f"p{i}", above_ms=9, rolls_back=False) for i in range(80, 88)),
+                    Composite("c", any_of=[f"p{i}-latency" for i in range(80, 88)]),
+                ),
+            ),
+            "composite 'c': its rule must be at most 10240",
+        ),
+        (
             lambda: Alarm.custom("a", metric="Own", namespace="N", published_by="a job", above=1, rolls_back=True),
             "it cannot roll back: a job publishes Own without EndpointConfigName",
         ),
