@@ -18,7 +18,7 @@ from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
 from inference.contract.schema import Rows
-from inference.predictors import Predictor
+from inference.predictors import Predictor, entry
 from inference.settings import Settings
 
 VERSION_DIGITS = 12
@@ -114,12 +114,15 @@ def load(path: Path, settings: Settings) -> Model:
     else:
         raise ArtifactError(f"{path}: no model there: give a model.tar.gz or its unpacked directory with --model")
     manifest = artifact.manifest
-    predictor = predictors.choose(
-        manifest.network,
-        artifact.weights,
-        kind=settings.predictor,
-        device=settings.device,
-        autocast=settings.autocast,
-        threads=settings.threads,
-    )
+    if manifest.program == "python":
+        predictor: Predictor = entry.load(settings.entry, artifact)
+    else:
+        predictor = predictors.choose(
+            manifest.network,
+            artifact.weights,
+            kind=settings.predictor,
+            device=settings.device,
+            autocast=settings.autocast,
+            threads=settings.threads,
+        )
     return Model(digest[:VERSION_DIGITS], artifact, RecordReader(manifest.transform), predictor)

@@ -47,6 +47,7 @@ class Settings(Frozen):
     cache_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     emf_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     multi_model: bool = False
+    entry: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     max_models: Annotated[int, Field(ge=1, le=1000)] = 64
     models_memory_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
 
@@ -97,6 +98,7 @@ VARIABLES = {
     "cache_items": "SAGESTAGE_CACHE_ITEMS",
     "cache_ttl_s": "SAGESTAGE_CACHE_TTL_S",
     "emf_s": "SAGESTAGE_EMF_S",
+    "entry": "SAGESTAGE_ENTRY",
     "multi_model": "SAGEMAKER_MULTI_MODEL",
     "max_models": "SAGESTAGE_MAX_MODELS",
     "models_memory_mb": "SAGESTAGE_MODELS_MEMORY_MB",

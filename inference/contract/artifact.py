@@ -56,7 +56,11 @@ class Tolerance(Frozen):
 
 
 class Manifest(Frozen):
-    """What a model is. `files` are the sha256 of the other members; `rows` counts each part of the data."""
+    """What a model is. `files` are the sha256 of the other members; `rows` counts each part of the data.
+
+    `program` is "python" for a model of the user's own: `network` only says how many numbers go in and out, the weights
+    are what that code wants, and the server is told which code it is.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -67,6 +71,7 @@ class Manifest(Frozen):
     trained_until: str | None = None
     tolerance: Tolerance = Tolerance()
     quantisation: Literal["int8"] | None = None
+    program: Literal["network", "python"] = "network"
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
 
@@ -103,19 +108,27 @@ def key(name: str, digest: str) -> str:
     return f"models/{name}/{digest}/model.tar.gz"
 
 
-def pack(path: Path, manifest: Manifest, weights: Mapping[str, Single], golden: Golden) -> str:
+def pack(
+    path: Path,
+    manifest: Manifest,
+    weights: Mapping[str, Single],
+    golden: Golden,
+    predict: Callable[[Single], Floats] | None = None,
+) -> str:
     """Write the archive, whole or not at all, and return its sha256.
+
+    `predict` computes the raw outputs of a model whose program is "python".
 
     Raises:
         ArtifactError: the weights do not fit the network, or the model does not give its golden answers.
     """
-    manifest.network.check(weights)
+    _check(manifest, weights)
     stored = shrink(weights) if manifest.quantisation == "int8" else dict(weights)
     content = {WEIGHTS: save(stored), GOLDEN: _json(golden)}
     manifest = manifest.model_copy(
         update={"files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}}
     )
-    replay(Artifact(manifest, expand(stored) if manifest.quantisation == "int8" else weights, golden))
+    replay(Artifact(manifest, expand(stored) if manifest.quantisation == "int8" else weights, golden), predict)
     content[MANIFEST] = _json(manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -181,10 +194,18 @@ def load_directory(directory: Path) -> Artifact:
         raise ArtifactError(f"{directory}: {error.title} is not valid at {where}: {first['msg']}") from None
     except SafetensorError as error:
         raise ArtifactError(f"{directory}: {WEIGHTS} is not readable: {error}") from None
-    manifest.network.check(weights)
+    _check(manifest, weights)
     if (features := len(manifest.transform.feature_names)) != manifest.network.inputs:
         raise ArtifactError(f"{directory}: the transform makes {features} features, the network takes others")
     return Artifact(manifest, weights, golden)
+
+
+def _check(manifest: Manifest, weights: Mapping[str, Single]) -> None:
+    """Raise ArtifactError unless the weights are finite and, for a network, fit it."""
+    if manifest.program == "network":
+        manifest.network.check(weights)
+    elif odd := [name for name, array in weights.items() if not np.isfinite(array).all()]:
+        raise ArtifactError(f"weight {odd[0]} holds NaN or infinity: train again or take an earlier artifact")
 
 
 def _weights(content: bytes, manifest: Manifest) -> Mapping[str, Single]:
