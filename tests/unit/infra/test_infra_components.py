@@ -34,11 +34,24 @@ def simple(**options: Any) -> Endpoint:
     return Endpoint("e", variants=[Variant("main", model, instance="ml.m5.large", instances=2)], **options)
 
 
-@pytest.mark.parametrize("program", ["demand", "nightly"])
-def test_a_stack_is_as_reviewed(deploy: Deploy, demand: Program, program: str) -> None:
-    found = deploy(demand, program=program).registered
+def stack_file(stack: str) -> dict[str, Any]:
+    """What a stack's file configures, the AWS provider's part as well."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return content
+
+
+def own_config(stack: str) -> dict[str, str]:
+    return {key.partition(":")[2]: value for key, value in stack_file(stack).items() if key.startswith("sagestage:")}
+
+
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [("local", "demand_stack"), ("staging", "staging_stack"), ("prod", "prod_stack"), ("nightly", "nightly_stack")],
+)
+def test_a_stack_is_as_reviewed(deploy: Deploy, demand: Program, stack: str, name: str) -> None:
+    found = deploy(demand, stack, **({} if stack == "local" else own_config(stack))).registered
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
-    path = SNAPSHOTS / f"infra_{program}_stack.json"
+    path = SNAPSHOTS / f"infra_{name}.json"
     if os.environ.get("SAGESTAGE_UPDATE_SNAPSHOTS"):
         path.write_text(text)
     assert json.loads(text) == json.loads(path.read_text()), (
@@ -255,8 +268,7 @@ def test_scaled_variants_start_at_their_minimum(deploy: Deploy) -> None:
 
 @pytest.mark.parametrize("stack", ["staging", "prod"])
 def test_every_stack_file_is_accepted_by_its_program(deploy: Deploy, demand: Program, stack: str) -> None:
-    content = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
-    own = {key.partition(":")[2]: value for key, value in content.items() if key.startswith("sagestage:")}
+    content, own = stack_file(stack), own_config(stack)
     assert content["aws:allowedAccountIds"] == [own["image"].partition(".")[0]], "never deployed into another account"
     monitor = deploy(demand, stack, **own)
     assert one_of(monitor, "aws:sagemaker/endpoint:Endpoint")["inputs"]["name"] == f"sagestage-{stack}-demand"

@@ -167,6 +167,33 @@ def test_a_dashboard_shows_every_variant_and_alarm_on_a_grid_of_24() -> None:
     assert f"{HOME.arn('cloudwatch', 'alarm')}:p-s-demand-b-silence" in alarms
 
 
+def test_every_widget_has_the_form_that_cloudwatch_documents() -> None:
+    scaling = Scaling(1, 4, 600)
+    variants = (
+        Variant("a", MODEL, instance="ml.g5.xlarge", scaling=scaling),
+        Variant("b", MODEL, instance="ml.c6i.large"),
+    )
+    spec = EndpointSpec("e", "p-s-e", variants=variants, capture=Capture(5, 3))
+    shown = json.loads(widgets.body(spec, HOME))["widgets"]
+    for one in shown:
+        assert set(one) == {"type", "x", "y", "width", "height", "properties"}
+        assert one["type"] in {"metric", "text", "alarm"}
+    graphs = {one["properties"]["title"]: one["properties"] for one in shown if one["type"] == "metric"}
+    for graph in graphs.values():
+        assert graph["region"] == HOME.region
+        for *words, options in graph["metrics"]:
+            assert len(words) >= 4
+            assert len(words) % 2 == 0, "namespace and metric, then pairs of dimensions"
+            assert set(options) <= {"stat", "label", "yAxis"}
+    instances = graphs["Instances, and what was declared"]
+    bounds = {one["label"]: one["value"] for one in instances["annotations"]["horizontal"]}
+    assert bounds == {"a minimum": 1, "a maximum": 4, "b declared": 1, "a target": 600}
+    assert {line[5] for line in graphs["GPUs (100 percent each)"]["metrics"]} == {"a"}
+    assert graphs["Requests per minute, and how they split"]["stacked"]
+    (text,) = [one["properties"]["markdown"] for one in shown if one["type"] == "text"]
+    assert "a: 1 to 4 x ml.g5.xlarge, 720 to 2880 instance hours in 30 days" in text
+
+
 @pytest.mark.parametrize(
     ("image", "mutable"),
     [
