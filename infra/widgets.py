@@ -17,6 +17,7 @@ Widget = dict[str, Any]
 Line = list[Any]
 
 _HALF, _HEIGHT = 12, 6
+_ALARMS = 100  # an alarm widget shows no more
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
@@ -33,7 +34,8 @@ def body(spec: EndpointSpec, home: Home) -> str:
 def _widgets(spec: EndpointSpec, home: Home) -> Iterator[Widget]:
     alarms = [home.arn("cloudwatch", f"alarm:{alarm_name(spec, watch)}") for watch in watches(spec)]
     alarms += [home.arn("cloudwatch", f"alarm:{spec.physical_name}-{rule.name}") for rule in spec.composites]
-    yield {"type": "alarm", "properties": {"title": "Alarms", "alarms": alarms}}
+    for first in range(0, len(alarms), _ALARMS):
+        yield {"type": "alarm", "properties": {"title": "Alarms", "alarms": alarms[first : first + _ALARMS]}}
     for variant in _all(spec):
         lines = _lines(spec, [variant], [("ModelLatency", percentile) for percentile in _PERCENTILES])
         yield _graph(f"Model latency of {variant.name} (microseconds)", home, lines)
