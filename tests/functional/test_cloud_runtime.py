@@ -124,13 +124,6 @@ def test_an_unknown_endpoint_or_variant_is_a_validation_error(cloud: Cloud, endp
         client.invoke_endpoint(EndpointName=endpoint, Body=b"{}", TargetVariant="nobody")
 
 
-@pytest.mark.parametrize("path", ["async-invocations", "invocations-response-stream"])
-def test_what_moto_would_answer_with_a_constant_is_refused(cloud: Cloud, endpoint: str, path: str) -> None:
-    refused = httpx.post(f"{cloud.info.url}/endpoints/{endpoint}/{path}", content=b"{}")
-    assert refused.status_code == 400
-    assert f"{path} is not supported" in refused.json()["message"]
-
-
 def test_a_body_over_six_mebibytes_is_refused(cloud: Cloud, endpoint: str) -> None:
     limit = 6_291_456
     url = f"{cloud.info.url}/endpoints/{endpoint}/invocations"
