@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud soak
+.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-training soak
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,8 +45,14 @@ $(PEERS)/.installed: benchmarks/serving/requirements.txt
 	@$(PEERS)/mlserver/bin/python -m pip install --quiet --disable-pip-version-check 'mlserver>=1.6' uvloop safetensors
 	@touch $@
 
+bench-engine: $(STAMP)  ## time the embedded engine beside the real Pulumi CLI, and its growth with the stack
+	@$(BIN)/python benchmarks/engine/bench.py $(ARGS)
+
 bench-cloud: $(STAMP)  ## time the embedded cloud's front beside one instance's own port
 	@$(BIN)/python benchmarks/cloud/front.py $(ARGS)
+
+bench-training: $(STAMP)  ## time the preparation and training of a million rows beside pandas and bare torch
+	@$(BIN)/python benchmarks/training/bench.py $(ARGS)
 
 soak: $(STAMP)  ## a hundred updates and rollbacks under load: no request may be lost
 	@$(BIN)/python benchmarks/cloud/soak.py $(ARGS)

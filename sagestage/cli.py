@@ -112,6 +112,7 @@ def train(
     gpu: Annotated[bool, typer.Option("--gpu", help="Train on GPUs, one a worker.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
     checkpoint: Annotated[str | None, typer.Option(help="Folder or s3:// prefix to go on from.")] = None,
+    tune: Annotated[int, typer.Option(min=0, help="Trials of a search for better settings.")] = 0,
     champion: Annotated[str | None, typer.Option(help="model.tar.gz that is deployed, here or s3://.")] = None,
     on: Annotated[str, typer.Option("--on", help="here, or sagemaker: as a training job.")] = "here",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job's request and send nothing.")] = False,
@@ -137,6 +138,7 @@ def train(
         "seed": seed,
         "checkpoint": checkpoint,
         "champion": champion,
+        "tune": tune,
     }
     if on == "here":
         commands.train(Project.find(), settings, gates=tuple(gate or ()), as_json=as_json)

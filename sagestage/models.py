@@ -101,7 +101,7 @@ def train(
     from training.config import TrainConfig
     from training.gate import Gate
     from training.ray_train import PrivateRay
-    from training.run import fit_all, prepare
+    from training.run import fit_all, prepare, tuned
 
     configs = [TrainConfig(**one, gates=tuple(gates), output=project.runs) for one in settings]
     first = configs[0]
@@ -115,6 +115,7 @@ def train(
         if default_gates and not gates:
             chosen = tuple(Gate.parse(text) for text in DEFAULT_GATES[prepared.task])
             configs = [config.model_copy(update={"gates": chosen}) for config in configs]
+        configs = [tuned(prepared, config, follow) for config in configs]
         results = fit_all(prepared, configs, cluster, follow)
     return Trained(tuple(_keep(project, result) for result in results))
 

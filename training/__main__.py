@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 from training.config import TrainConfig
 from training.errors import TrainingError
-from training.events import EpochFinished, Event, StageFinished
+from training.events import EpochFinished, Event, StageFinished, TrialAdvanced
 
 MISSED_GATE = 3
 EXAMPLE = """\
@@ -51,6 +51,7 @@ HELP = {
     "validation": "share of the rows for early stopping",
     "test": "share of the rows for the gate",
     "gates": "what the model must reach, such as 'r2>=0.8,mae<=50'",
+    "tune": "trials of a search for better settings; 0 for none",
     "champion": "model.tar.gz that is deployed, here or s3://: not to be worse than it on rows new to both",
     "champion_tolerance": "share by which the loss may be higher than the champion's",
     "name": "the model's name",
@@ -115,6 +116,8 @@ def _show(event: Event) -> None:
             _say(f"{stage:<8}{seconds:6.1f} s  {f'{model}: ' if model else ''}{summary}")
         case EpochFinished(model, epoch, _, train_loss, validation_loss):
             _say(f"epoch={epoch} train_loss={train_loss:.6f} validation_loss={validation_loss:.6f} model={model}")
+        case TrialAdvanced(model, trial, _, epochs, loss, best, settings):
+            _say(f"trial={trial} epochs={epochs} trial_loss={loss:.6f} best={best:.6f} model={model} {settings}")
         case _:
             pass
 

@@ -87,6 +87,7 @@ class TrainConfig(Frozen):
         checkpoint_minutes: also within an epoch, so often.
         workers: Ray Train workers, one CPU each; with `use_gpu` one GPU each.
         validation, test: shares of the rows; the rest trains.
+        tune: trials of a search for better settings (network, learning rate, …) on validation rows; 0 for none.
         champion: model.tar.gz that is deployed, here or s3://…: the model must not be worse on rows new to both.
         champion_tolerance: the share by which its loss may be higher, at the bad end of the interval.
         output: the folder in which `<name>/model.tar.gz` is written.
@@ -126,6 +127,7 @@ class TrainConfig(Frozen):
     validation: Fraction = 0.15
     test: Fraction = 0.15
     gates: Annotated[tuple[Gate, ...], BeforeValidator(_gates)] = ()
+    tune: Annotated[int, Field(ge=0, le=1_000)] = 0
     champion: Annotated[str | None, BeforeValidator(_optional)] = None
     champion_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}$")] = "model"

@@ -14,6 +14,7 @@ class Stage(StrEnum):
 
     DATA = "data"
     FIT = "fit"
+    TUNE = "tune"
     TRAIN = "train"
     GATE = "gate"
     PACKAGE = "package"
@@ -58,7 +59,20 @@ class StageFinished:
     model: str = ""
 
 
-Event = StageStarted | StageAdvanced | EpochFinished | StageFinished
+@dataclass(frozen=True, slots=True)
+class TrialAdvanced:
+    """A trial of a search reached a rung; `best` is the least loss on the highest rung so far. Trials count from 0."""
+
+    model: str
+    trial: int
+    trials: int
+    epochs: int
+    loss: float
+    best: float
+    settings: str
+
+
+Event = TrialAdvanced | StageStarted | StageAdvanced | EpochFinished | StageFinished
 OnEvent = Callable[[Event], None]
 
 

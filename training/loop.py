@@ -37,6 +37,7 @@ class Job(Frozen):
         precision: of the forward pass; weights and sums are float32 always.
         checkpoint: the file to go on from and to write after each epoch; None: neither.
         checkpoint_minutes: also within an epoch, so often.
+        until: the epoch to pause after, to be gone on from the checkpoint; the schedule is that of all epochs.
     """
 
     features: Path
@@ -55,6 +56,7 @@ class Job(Frozen):
     precision: Literal["float32", "bf16"] = "float32"
     checkpoint: str | None = None
     checkpoint_minutes: float | None = None
+    until: int | None = None
 
 
 class Epoch(Frozen):
@@ -106,7 +108,7 @@ def train(
     model = wrap(module.to(device))
     batch = max(job.batch_size // workers, 1)
     steps = job.epochs * math.ceil(len(train_rows) / (batch * workers))
-    optimizer = torch.optim.AdamW(module.parameters(), lr=job.learning_rate, weight_decay=job.weight_decay)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=job.learning_rate, weight_decay=job.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
     run = _Run(job, module, optimizer, schedule, writes=rank == 0)
@@ -165,7 +167,8 @@ class _Run:
     def over(self) -> bool:
         """Whether all epochs were run, or validation has not improved for as long as patience lasts."""
         number = len(self.epochs)
-        return number >= self._job.epochs or (self.best > 0 and number - self.best >= self._job.patience)
+        last = self._job.epochs if self._job.until is None else min(self._job.until, self._job.epochs)
+        return number >= last or (self.best > 0 and number - self.best >= self._job.patience)
 
     def stepped(self, loss: float, rows: int) -> None:
         """One batch was learnt from."""

@@ -7,12 +7,14 @@ with PrivateRay() as cluster, prepare(champion) as prepared:
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Floats, Rows, Task
 from inference.contract.transform import Transform
-from training import baselines, calibrate, champion, evaluate, features, gate, report, storage
+from training import baselines, calibrate, champion, evaluate, features, gate, report, storage, tune
 from training import dataset as data
 from training.assess import Evaluation, assess
 from training.baselines import Baseline
@@ -31,7 +33,7 @@ from training.champion import Duel
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError, TrainingError
-from training.events import EpochFinished, OnEvent, Stage, Stages, ignore
+from training.events import EpochFinished, OnEvent, Stage, Stages, TrialAdvanced, ignore
 from training.features import Counts, LeftOut
 from training.gate import Verdict
 from training.heldout import HeldOut
@@ -39,8 +41,12 @@ from training.package import golden, versions
 from training.prepared import Prepared, prepare
 from training.quality import Quality
 from training.ray_train import PrivateRay, Trained
+from training.tune import Rung, Study
 
-__all__ = ["Prepared", "TrainResult", "fit", "fit_all", "prepare", "train"]
+if TYPE_CHECKING:
+    from training.loop import Job
+
+__all__ = ["Prepared", "TrainResult", "fit", "fit_all", "prepare", "train", "tuned"]
 
 _HYPERPARAMETERS = (
     "learning_rate", "weight_decay", "dropout", "epochs", "batch_size", "patience", "seed", "precision",
@@ -133,15 +139,7 @@ def fit_all(
         TrainingError: the settings ask for other data than were prepared, two models have one name, or training failed.
     """
     _check(prepared, configs)
-    networks = [
-        NetworkSpec(
-            inputs=len(prepared.transform.feature_names),
-            hidden=config.hidden,
-            outputs=max(len(prepared.transform.classes), 1),
-            activation=config.activation,
-        )
-        for config in configs
-    ]
+    networks = [_network(prepared, config) for config in configs]
     duels = [None if config.champion is None else champion.challenge(prepared, config.champion) for config in configs]
     with ThreadPoolExecutor(1, "baselines") as beside:
         rivals = beside.submit(baselines.fit, prepared)  # this process waits for Ray's workers meanwhile
@@ -160,7 +158,52 @@ def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
     """
     data.check(config)  # at once, before Ray starts
     with PrivateRay(config.workers, use_gpu=config.use_gpu) as cluster, prepare(config, on_event) as prepared:
-        return fit(prepared, config, cluster, on_event)
+        return fit(prepared, tuned(prepared, config, on_event), cluster, on_event)
+
+
+def tuned(prepared: Prepared, config: TrainConfig, on_event: OnEvent = ignore) -> TrainConfig:
+    """Stage tune: the settings of the best trial on the validation rows; the same settings where none is asked for.
+
+    Raises:
+        TrainingError: no trial ended well.
+    """
+    if config.tune < 2:  # a single trial would be the run itself
+        return config
+    with Stages(on_event, config.name).stage(Stage.TUNE) as stage:
+        stage.at(f"{config.tune} trials")
+        drawn = tune.sample(config.tune, config.seed)
+        place = None if config.checkpoint is None else f"{config.checkpoint.rstrip('/')}/trials"
+        configs = [config.model_copy(update={**one, "checkpoint": place}) for one in drawn]
+        folder = prepared.fit_folder()
+        folder.mkdir()
+        networks = [_network(prepared, one) for one in configs]
+        jobs = [
+            _job(prepared, one, network, _checkpoint(prepared, one, network, folder / f"trial-{number}"))
+            for number, (one, network) in enumerate(zip(configs, networks, strict=True))
+        ]
+        record = None if config.checkpoint is None else f"{jobs[0].checkpoint}.study.json"
+
+        def tell(at: Rung, study: Study) -> None:
+            leader = study.leader()
+            best = math.inf if leader is None else leader[1]
+            settings = " ".join(f"{name}={value}" for name, value in drawn[at.trial].items()) or "(as given)"
+            on_event(TrialAdvanced(config.name, at.trial, config.tune, at.epochs, at.loss, best, settings))
+            done = len({trial for trial, _ in study.results})
+            stage.at(f"{done} of {config.tune} trials, best loss {best:.4f}", done / config.tune)
+
+        number, loss = tune.search(jobs, record, tell).best()
+        chosen = ", ".join(f"{name} {value}" for name, value in drawn[number].items()) or "the settings as given"
+        stage.summary = f"trial {number} of {config.tune} was best, validation loss {loss:.4f}: {chosen}"
+    return config.model_copy(update=drawn[number])
+
+
+def _network(prepared: Prepared, config: TrainConfig) -> NetworkSpec:
+    return NetworkSpec(
+        inputs=len(prepared.transform.feature_names),
+        hidden=config.hidden,
+        outputs=max(len(prepared.transform.classes), 1),
+        activation=config.activation,
+    )
 
 
 def _check(prepared: Prepared, configs: Sequence[TrainConfig]) -> None:
@@ -187,7 +230,7 @@ def _train(
     with Stages(on_event).stage(Stage.TRAIN) as stage:
         stage.at("starting Ray")
         cluster.ready()
-        from training.loop import Epoch, Job  # noqa: PLC0415  # imports torch, as Ray Train has by now
+        from training.loop import Epoch  # noqa: PLC0415  # imports torch, as Ray Train has by now
 
         def tell(number: int, epoch: Epoch) -> None:
             losses = epoch.train_loss, epoch.validation_loss
@@ -197,18 +240,9 @@ def _train(
             on_event(EpochFinished(configs[number].name, epoch.number, configs[number].epochs, *losses))
 
         stage.at("starting workers")
-        files, folder = prepared.features, prepared.fit_folder()
+        folder = prepared.fit_folder()
         jobs = [
-            Job(
-                checkpoint=_checkpoint(prepared, config, network, folder),
-                features=files.features,
-                targets=files.targets,
-                train_rows=files.usable[Part.TRAIN],
-                validation_rows=files.usable[Part.VALIDATION],
-                network=network,
-                task=prepared.task,
-                **config.model_dump(include=set(_HYPERPARAMETERS)),
-            )
+            _job(prepared, config, network, _checkpoint(prepared, config, network, folder))
             for config, network in zip(configs, networks, strict=True)
         ]
         models = cluster.fit(jobs, tell, folder=folder)
@@ -217,6 +251,22 @@ def _train(
             for config, trained in zip(configs, models, strict=True)
         )
     return [Learnt(trained, tuple(losses)) for trained, losses in zip(models, heard, strict=True)]
+
+
+def _job(prepared: Prepared, config: TrainConfig, network: NetworkSpec, checkpoint: str) -> Job:
+    from training.loop import Job  # noqa: PLC0415  # imports torch
+
+    files = prepared.features
+    return Job(
+        checkpoint=checkpoint,
+        features=files.features,
+        targets=files.targets,
+        train_rows=files.usable[Part.TRAIN],
+        validation_rows=files.usable[Part.VALIDATION],
+        network=network,
+        task=prepared.task,
+        **config.model_dump(include=set(_HYPERPARAMETERS)),
+    )
 
 
 def _checkpoint(prepared: Prepared, config: TrainConfig, network: NetworkSpec, folder: Path) -> str:
