@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import math
+import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,11 @@ from numpy.lib import format as npy_format
 from inference.contract.errors import InputError
 from inference.contract.schema import Floats
 
-_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+MAGIC = b"\x93NUMPY"
+LENGTHS = {b"\x01\x00": "<H", b"\x02\x00": "<I"}
+"""How the header's length is written in each version of the format that anyone writes."""
+MAX_HEADER = 4_096
+NUMBERS = re.compile(r"[<>=|]?(f[248]|[iu][1248])")
 MAX_DIMENSIONS = 2
 
 
@@ -22,22 +29,35 @@ def read(body: bytes) -> Floats:
     Raises:
         InputError: not an .npy file, cut short, or not a two-dimensional array of numbers.
     """
-    file = io.BytesIO(body)
-    try:
-        version = npy_format.read_magic(file)
-        shape, fortran, dtype = _READERS[version](file)
-    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError(f"not a readable .npy file: {str(error) or type(error).__name__}") from None
-    if dtype.kind not in "fiu":
-        raise InputError(f"the array holds {dtype}: send float or integer numbers (Objects would be pickles: refused)")
-    if len(shape) != MAX_DIMENSIONS or any(size < 0 for size in shape):
+    shape, fortran, dtype, offset = _header(body)
+    if len(shape) != MAX_DIMENSIONS:
         raise InputError(f"the array has shape {shape}, expected (rows, columns)")
-    offset = file.tell()
     if math.prod(shape) * dtype.itemsize != len(body) - offset:
         raise InputError(f"the header says {shape} of {dtype}, {len(body) - offset} bytes follow: cut short or damaged")
     array = np.frombuffer(body, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
     with np.errstate(over="ignore"):
         return array.astype(np.float64)
+
+
+def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order, type, and where the numbers begin. numpy's own reader lets other exceptions through."""
+    layout = LENGTHS.get(body[6:8])
+    if not body.startswith(MAGIC) or layout is None or len(body) < 8 + struct.calcsize(layout):
+        raise InputError("not a readable .npy file: it does not begin as one")
+    begin = 8 + struct.calcsize(layout)
+    (length,) = struct.unpack(layout, body[8:begin])
+    if length > MAX_HEADER or begin + length > len(body):
+        raise InputError(f"not a readable .npy file: its header of {length} bytes is cut short, or no header")
+    try:
+        header = ast.literal_eval(body[begin : begin + length].decode("latin1").strip())
+        shape, fortran, kind = header["shape"], header["fortran_order"], header["descr"]
+    except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
+        raise InputError(f"not a readable .npy file: its header is damaged ({type(error).__name__})") from None
+    if not (isinstance(kind, str) and NUMBERS.fullmatch(kind)):
+        raise InputError(f"the array holds {kind!r}: send float or integer numbers (objects would be pickles: refused)")
+    if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
+        raise InputError(f"the array has shape {shape!r}, expected (rows, columns)")
+    return shape, bool(fortran), np.dtype(kind), begin + length
 
 
 def write(array: Any) -> bytes:
