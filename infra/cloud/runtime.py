@@ -212,6 +212,7 @@ class Runtime:
         return variants[chosen]
 
     async def _ask(self, endpoint: Endpoint, variant: Variant, headers: Headers, body: bytes) -> Reply:
+        _admit(endpoint, variant)
         sent = {name: headers[name] for name in _FORWARDED if name in headers}
         for _ in range(len(variant.fleet.instances)):
             instance = variant.fleet.pick()
@@ -230,6 +231,18 @@ class Runtime:
         # Per declared instance: fewer processes may stand for them here, but scaling has to move the figure.
         busy = variant.fleet.outstanding + 1
         self._metrics.count(series, reply.status, reply.model_us, overhead_us, variant.count, busy)
+
+
+def _admit(endpoint: Endpoint, variant: Variant) -> None:
+    """A serverless variant takes so many requests at once, and throttles the others.
+
+    Raises:
+        AwsError: ThrottlingException, 429.
+    """
+    if variant.serverless is not None and variant.fleet.outstanding >= variant.serverless["MaxConcurrency"]:
+        most = variant.serverless["MaxConcurrency"]
+        text = f"Rate exceeded: variant {variant.name} of {endpoint.name} has {most} concurrent invocations."
+        raise AwsError("ThrottlingException", text, 429)
 
 
 def _none_healthy(endpoint: Endpoint, variant: Variant) -> AwsError:

@@ -1,7 +1,9 @@
 """Other kinds of calls: streamed answers, asynchronous inference, shadow variants."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -110,3 +112,26 @@ def test_a_shadow_gets_copies_and_its_answers_are_discarded(cloud: Cloud) -> Non
     with pytest.raises(ClientError, match="exactly one production variant"):
         cloud.config([{"ModelName": cloud.model()}, {"VariantName": "b", "ModelName": cloud.model()}],
                      ShadowProductionVariants=[shadow])  # fmt: skip
+
+
+def test_a_serverless_variant_throttles_what_is_more_than_its_concurrency(cloud: Cloud) -> None:
+    serverless = {
+        "VariantName": "main",
+        "ModelName": cloud.model({"SLOW_S": "1"}),
+        "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 2},
+    }
+    config = cloud.name("config")
+    cloud.client("sagemaker").create_endpoint_config(EndpointConfigName=config, ProductionVariants=[serverless])
+    name = cloud.endpoint(config)
+    runtime = cloud.client("sagemaker-runtime")
+
+    def call(_: int) -> str:
+        try:
+            runtime.invoke_endpoint(EndpointName=name, Body=b"hello")
+        except ClientError as error:
+            return f"{error.response['Error']['Code']} {error.response['ResponseMetadata']['HTTPStatusCode']}"
+        return "answered"
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = Counter(pool.map(call, range(4)))
+    assert outcomes == {"answered": 2, "ThrottlingException 429": 2}
