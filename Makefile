@@ -35,7 +35,7 @@ test: $(STAMP)  ## run the tests
 PEERS := benchmarks/serving/.venv
 
 bench-serving: $(PEERS)/.installed $(STAMP)  ## time the server beside its peers and save the table in docs/serving.md
-	@$(BIN)/python benchmarks/serving/bench.py $(ARGS)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving.bench $(ARGS)
 
 $(PEERS)/.installed: benchmarks/serving/requirements.txt
 	@echo "Setting up $(PEERS): the peers, a few minutes the first time"

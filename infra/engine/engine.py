@@ -14,6 +14,7 @@ from infra.engine.deployment import Deployment, provider_config
 from infra.engine.errors import EngineError
 from infra.engine.journal import Journal
 from infra.engine.monitor import EngineLog, Monitor
+from infra.engine.planner import Op
 from infra.engine.plugins import Plugins, ProviderFactory
 from infra.engine.progress import Skipped
 from infra.engine.project import Config, Project, load_project, load_stack, resolve
@@ -104,9 +105,7 @@ class Engine:
 
     def destroy(self) -> Result:
         """Deletes everything that the stack owns; does not run the program."""
-        return self._operate(
-            "destroy", lambda run: deletion.delete_left(run.steps, self._parallel, Targets(self._options.targets))
-        )
+        return self._operate("destroy", self._delete)
 
     @property
     def state_file(self) -> Path:
@@ -224,6 +223,14 @@ class Engine:
             run.steps.stop()
             return EngineError("interrupted; what was under way has ended and is saved: run the operation again")
         return None
+
+    def _delete(self, run: _Run) -> None:
+        targets = Targets(self._options.targets)
+        deletion.delete_left(run.steps, self._parallel, targets)
+        if targets.patterns and not run.steps.stopped:
+            for resource in run.steps.journal.left().values():  # the real engine tells what it left alone
+                with run.steps.told(run.steps.step(Op.SAME, resource.urn, resource.type)):
+                    pass
 
     def _update(self, run: _Run) -> None:
         targets = Targets(self._options.targets)

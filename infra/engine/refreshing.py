@@ -21,7 +21,7 @@ def refresh(steps: Steps, parallel: int, targets: Targets = Targets()) -> None: 
     """Reads every target: what is gone leaves the state, what differs is taken over, the rest stays as it is."""
     before = steps.journal.left()
     targets.check(r.urn for r in before.values())
-    looked_at = [(i, r) for i, r in before.items() if targets.has(r.urn)]
+    looked_at = [(i, r) for i, r in before.items() if targets.names(r.urn)]
     with ThreadPoolExecutor(parallel, thread_name_prefix="refresh") as pool:
         for _ in pool.map(lambda item: _one(steps, *item), looked_at):
             pass

@@ -26,7 +26,7 @@ class Targets:
         return not self.patterns or always or any(_matches(p, urn) for p in self.patterns)
 
     def names(self, urn: str) -> bool:
-        """Whether a resource may be deleted: only what a pattern names."""
+        """Whether a resource may be deleted or looked at: only what a pattern names."""
         return not self.patterns or any(_matches(p, urn) for p in self.patterns)
 
     def check(self, known: Iterable[str]) -> None:

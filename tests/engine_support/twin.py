@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.engine import Engine, EngineError, Step, StepStarted
+from infra.engine import Engine, EngineError, Options, Step, StepStarted
 from infra.engine.result import OnEvent
 from tests.engine_support.toy import ToyProvider
 
@@ -44,6 +44,7 @@ def under(parent, **more):
     return Opts(parent=parent, **more)
 """
 _VARIABLE = {"created", "modified", "stackTrace", "sourcePosition", "sequenceNumber"}
+DIFFERING = ("update", "create-replacement", "replace")  # the steps whose diff is compared property by property
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 
@@ -55,10 +56,13 @@ def cli() -> Path | None:
 
 @dataclass(slots=True)
 class Observation:
-    """What one operation did: whether it succeeded, each step's (op, urn, sorted keys), state and outputs after it."""
+    """What one operation did: whether it succeeded, each step's (op, urn, replacing keys, diff), state and outputs.
+
+    A step's diff is ((path, kind), …): empty where the real engine tells none, as for providers.
+    """
 
     ok: bool
-    steps: list[tuple[str, str, tuple[str, ...]]]
+    steps: list[tuple[str, str, tuple[str, ...], tuple[tuple[str, str], ...]]]
     failed: list[tuple[str, str]]
     resources: list[dict[str, Any]]
     outputs: dict[str, Any]
@@ -85,6 +89,9 @@ def _state(deployment: dict[str, Any]) -> list[dict[str, Any]]:
     for resource in resources:
         if "dependencies" in resource:
             resource["dependencies"] = sorted(resource["dependencies"])
+        if "propertyDependencies" in resource:  # sets, in the order in which the program's SDK sent them
+            by_property = resource["propertyDependencies"]
+            resource["propertyDependencies"] = {name: sorted(urns or []) for name, urns in by_property.items()}
     return sorted(resources, key=lambda r: (r["urn"], r.get("delete", False), json.dumps(r, sort_keys=True)))
 
 
@@ -155,10 +162,11 @@ class Real(Lab):
         found: dict[str, Any] = json.loads(self.run("stack", "export", "--show-secrets").stdout)
         return found["deployment"]  # type: ignore[no-any-return]
 
-    def operate(self, operation: str) -> Observation:
+    def operate(self, operation: str, targets: tuple[str, ...] = ()) -> Observation:
         log = self.folder / "events.json"
         log.unlink(missing_ok=True)
         more = [] if operation == "preview" else ["--yes", "--skip-preview"]
+        more += [word for target in targets for word in ("--target", target)]
         done = self.run(operation, "--event-log", str(log), *more, check=False)
         steps, failed, summary = [], [], {}
         for line in log.read_text().splitlines():
@@ -187,8 +195,10 @@ class Real(Lab):
         )
 
 
-def _real_step(metadata: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    return metadata["op"], metadata["urn"], tuple(sorted(metadata.get("keys") or ()))
+def _real_step(metadata: dict[str, Any]) -> tuple[str, str, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    op, keys = metadata["op"], tuple(sorted(metadata.get("keys") or ()))
+    detailed = metadata.get("detailedDiff") or {} if op in DIFFERING else {}
+    return op, metadata["urn"], keys, tuple(sorted((path, each["diffKind"]) for path, each in detailed.items()))
 
 
 class Embedded(Lab):
@@ -223,11 +233,14 @@ class Embedded(Lab):
         found = [resource_to_json(r, crypter) for r in store.load(crypter).resources]
         return {"resources": json.loads(json.dumps([_opened(r, crypter) for r in found]))}
 
-    def operate(self, operation: str) -> Observation:
+    def operate(self, operation: str, targets: tuple[str, ...] = ()) -> Observation:
         text = ""
         begun: list[Step] = []
         try:
-            engine = self.engine(on_event=lambda e: begun.append(e.step) if isinstance(e, StepStarted) else None)
+            engine = self.engine(
+                on_event=lambda e: begun.append(e.step) if isinstance(e, StepStarted) else None,
+                options=Options(targets),
+            )
             result = getattr(engine, operation)()
             ok = True
         except EngineError as error:
@@ -239,7 +252,15 @@ class Embedded(Lab):
             (r.get("outputs", {}) for r in resources if r["type"] == "pulumi:pulumi:Stack"), {}
         )
         told = [s for s in result.steps if operation != "refresh" or not s.type.startswith("pulumi:providers:")]
-        steps = sorted((str(s.op), s.urn, tuple(sorted(s.replace_keys))) for s in told)
+        steps = sorted(
+            (
+                str(s.op),
+                s.urn,
+                tuple(sorted(s.replace_keys)),
+                tuple(sorted((c.path, c.kind) for c in s.diff)) if s.op in DIFFERING else (),
+            )
+            for s in told
+        )
         failed = [(str(f.step.op), f.step.urn) for f in result.failures if any(f.step is s for s in begun)]
         return Observation(ok, steps, failed, resources, outputs, result.summary, text)
 
@@ -263,6 +284,9 @@ def differences(real: Observation, embedded: Observation) -> list[str]:
         found.append(f"ok: real {real.ok}, embedded {embedded.ok}\n{real.text}\n{embedded.text}")
     for name in ("steps", "failed", "summary", "outputs"):
         one, other = getattr(real, name), getattr(embedded, name)
+        if name == "steps":
+            untold = {step[:3] for step in real.steps if not step[3]}
+            other = [(*step[:3], ()) if step[:3] in untold else step for step in embedded.steps]
         if isinstance(one, list):
             found += [f"{name}: only real: {x}" for x in one if x not in other]
             found += [f"{name}: only embedded: {x}" for x in other if x not in one]

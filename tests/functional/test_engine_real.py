@@ -168,13 +168,69 @@ m = Thing("m", name="kept", value=5, opts=Opts(import_="kept"))
 """
 
 
+TARGETS = """
+a = Thing("a", value={n})
+b = Thing("b", value={n})
+c = Thing("c", value=b.arn, size={n})
+g = Group("g")
+d = Thing("d", value={n}, opts=under(g))
+pulumi.export("a", a.value)
+"""
+URN = "urn:pulumi:dev::lab::toy:index:Thing::"
+DELETIONS = [
+    """
+a = Thing("a", value=1, fail="delete")
+b = Thing("b", value=1)
+c = Thing("c", value=b.arn)
+""",
+    """
+b = Thing("b", value=1)
+""",
+]
+PROTECTED = [
+    """
+a = Thing("a", kind="1", opts=Opts(protect=True))
+b = Thing("b", value=1)
+""",
+    """
+a = Thing("a", kind="2", opts=Opts(protect=True))
+b = Thing("b", value=a.arn)
+""",
+]
+NESTED = [
+    """
+class Inner(pulumi.ComponentResource):
+    def __init__(self, name, opts=None):
+        super().__init__("lab:index:Inner", name, {}, opts)
+        self.thing = Thing(f"{name}-thing", value=1, opts=under(self))
+        self.register_outputs({"arn": self.thing.arn})
+class Outer(pulumi.ComponentResource):
+    def __init__(self, name, opts=None):
+        super().__init__("lab:index:Outer", name, {}, opts)
+        self.inner = Inner(f"{name}-inner", under(self))
+        self.last = Thing(f"{name}-last", kind=self.inner.thing.arn, opts=under(self, depends_on=[self.inner]))
+o = Outer("o", Opts(protect=False))
+pulumi.export("deep", {"x": [o.inner.thing.arn, Output.secret({"y": o.last.arn})]})
+""",
+    """
+class Outer(pulumi.ComponentResource):
+    def __init__(self, name, opts=None):
+        super().__init__("lab:index:Outer", name, {}, opts)
+        self.thing = Thing(f"{name}-inner-thing", value=1, kind="n", opts=under(self, aliases=[Alias(
+            parent="urn:pulumi:dev::lab::lab:index:Outer$lab:index:Inner::o-inner")]))
+        self.last = Thing(f"{name}-last", kind=self.thing.arn, opts=under(self))
+o = Outer("o")
+""",
+]
+
+
 def drift(lab: Lab) -> None:
     (lab.cloud / "bb.json").unlink()
     changed = lab.cloud / "aa.json"
     changed.write_text(changed.read_text().replace('"value": 1.0', '"value": 9.0'))
 
 
-Act = str | tuple[str, str] | Callable[[Lab], None]
+Act = str | tuple[str, str] | tuple[str, str, tuple[str, ...]] | Callable[[Lab], None]
 PROGRAMS: dict[str, list[Act]] = {
     "life": [LIFE, ("preview", LIFE), ("preview", LIFE_EDITED), LIFE_EDITED, ("refresh", LIFE_EDITED), ("destroy", "")],
     "options": [*OPTIONS, ("destroy", "")],
@@ -185,6 +241,13 @@ PROGRAMS: dict[str, list[Act]] = {
     ],
     "providers": [PROVIDERS[0], ("preview", PROVIDERS[1]), PROVIDERS[1], ("destroy", "")],
     "failures": [*FAILING[:3], ("destroy", ""), FAILING[3]],
+    "targets": [
+        TARGETS.format(n=1), ("preview", TARGETS.format(n=2), (URN + "a",)), ("up", TARGETS.format(n=2), (URN + "a",)),
+        ("refresh", "", ("**::c",)), ("destroy", "", (URN + "c", URN + "b")), TARGETS.format(n=3), ("destroy", ""),
+    ],
+    "deletions": [*DELETIONS],
+    "protected": [*PROTECTED],
+    "nested": [NESTED[0], ("preview", NESTED[1]), NESTED[1], ("destroy", "")],
     "elsewhere": [DRIFTED, drift, ("refresh", ""), DRIFTED, READ, IMPORTED, IMPORTED, ("destroy", "")],
 }  # fmt: skip
 
@@ -198,10 +261,11 @@ def test_both_engines_do_the_same(name: str, tmp_path: Path, monkeypatch: pytest
             act(real)
             act(embedded)
             continue
-        operation, source = ("up", act) if isinstance(act, str) else act
+        operation, source, *more = ("up", act) if isinstance(act, str) else act
+        targets: tuple[str, ...] = tuple(more[0]) if more else ()
         for lab in (real, embedded):
             lab.write(source)
-        found = differences(real.operate(operation), embedded.operate(operation))
+        found = differences(real.operate(operation, targets), embedded.operate(operation, targets))
         assert not found, f"step {number}, {operation}:\n" + "\n".join(found)
         assert real.things() == embedded.things()
 

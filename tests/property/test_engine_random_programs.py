@@ -9,13 +9,13 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from infra.engine.planner import Diff, deletion_levels, settle
 from infra.engine.state import Resource
 from tests.engine_support.toy import ToyProvider
-from tests.engine_support.twin import PASSPHRASE, Embedded
+from tests.engine_support.twin import PASSPHRASE, Embedded, Real, cli, differences
 
 NAMES = "abcdefgh"
 
@@ -96,6 +96,21 @@ def test_every_edit_is_reached_once_and_destroy_leaves_nothing(versions: list[li
         assert lab.export()["resources"] == []
         for at, urn in enumerate(gone):
             assert not needed[urn].intersection(gone[:at]), "something was deleted before what needs it"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(cli() is None, reason="the real Pulumi CLI is neither on PATH nor in ../shared/tools")
+@settings(max_examples=int(os.environ.get("SAGESTAGE_RANDOM_PROGRAMS", "3")), deadline=None, phases=[Phase.generate])
+@given(st.lists(programs(), min_size=2, max_size=3))
+def test_the_real_engine_does_the_same_with_random_programs(versions: list[list[Node]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, PULUMI_CONFIG_PASSPHRASE=PASSPHRASE):
+        real, embedded = Real(Path(folder) / "real"), Embedded(Path(folder) / "embedded")
+        for nodes in versions:
+            for lab in (real, embedded):
+                lab.write("".join(node.line() for node in nodes))
+            assert differences(real.operate("up"), embedded.operate("up")) == []
+        assert differences(real.operate("destroy"), embedded.operate("destroy")) == []
+        assert real.things() == embedded.things() == {}
 
 
 @st.composite
