@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-training soak
+.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-engine bench-training soak
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
