@@ -22,6 +22,7 @@ BLOCK = 256
 """Rows whose sum is rounded once; the error of a sum stays below BLOCK times the float64's."""
 _SIGN = np.uint64(1 << 63)
 _DIGITS = 16
+_GLANCE = 64
 _BUCKETS = 1 << _DIGITS
 
 
@@ -178,7 +179,13 @@ class Distinct:
         """Count the values of a chunk; missing ones do not count."""
         if self.exceeded:
             return
-        found, numbers = np.unique(values[~np.isnan(values)], return_counts=True)
+        present = values[~np.isnan(values)]
+        few = len(np.unique(present[: 4 * self.limit + _GLANCE])) <= self.limit  # most columns are seen through at once
+        found, numbers = np.unique(present, return_counts=True) if few else (present[:0], np.zeros(0, np.int64))
+        if not few or len(found) > self.limit:
+            self.exceeded = True
+            self.counts.clear()
+            return
         for value, number in zip(found.tolist(), numbers.tolist(), strict=True):
             self.counts[value] = self.counts.get(value, 0) + number
         if len(self.counts) > self.limit:
