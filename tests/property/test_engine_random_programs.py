@@ -40,7 +40,8 @@ class Node:
             sources = ", ".join(f"{n}.arn" for n in self.needs)
             inputs.append(f"refs=[{sources}]")
             if self.replacing:
-                inputs[1] = f"kind=Output.concat('{self.kind}', {sources})"
+                joined = ", ".join(f"'/', {n}.arn" for n in self.needs)
+                inputs[1] = f"kind=Output.concat('{self.kind}', {joined})"
         if self.fixed:
             inputs.append(f"name='fixed-{self.name}'")
         return (
