@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,18 @@ def test_the_rules_of_every_stack_are_a_rules_file(stack: str) -> None:
             assert rule["labels"]["severity"] in {"critical", "warning"}
             assert "{{" not in rule["annotations"]["summary"]
             well_formed(rule["expr"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: package prometheus)")
+@pytest.mark.parametrize("stack", ["prod", "staging", "nightly"])
+def test_promtool_accepts_the_rules_of_every_stack(stack: str, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(alarms.rules(stack, alarms.bounds(declared(Project(ROOT), stack))))
+    checked = subprocess.run(
+        ["promtool", "check", "rules", file], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "rules found" in checked.stdout
 
 
 def test_the_rules_are_over_names_and_labels_that_the_server_exports() -> None:
