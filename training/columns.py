@@ -26,6 +26,7 @@ MAX_TEXTS = 100_000
 """A column with more distinct texts is an identifier or prose; its dictionary would not stay in bounds."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -137,7 +138,7 @@ class ColumnReader:
             return Form.TEXT
         if text.lower() in _TRUTH:
             return Form.TRUTH
-        if _NUMBER.fullmatch(text):
+        if _NUMBER.fullmatch(text) or _INFINITE.fullmatch(text):  # the latter is refused as the number that it is
             return Form.INTEGER
         return Form.TIME if _is_time(text) else Form.TEXT
 

@@ -172,3 +172,17 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n" + "1\n" * 5_000)
     with pytest.raises(DataError, match="/dev/full: cannot be written: No space left on device: make room"):
         chunks.read(tmp_path / "a.csv", ["x"], Path("/dev/full"))
+
+
+@pytest.mark.parametrize("text", ["inf", "-Infinity"])
+def test_an_infinite_number_is_refused_even_as_the_first_value(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(f"x\n{text}\n1.5\n")
+    with pytest.raises(DataError, match=rf"row 1, column 'x': '{text}' is not finite"):
+        chunks.read(tmp_path / "a.csv", ["x"], tmp_path / "rows")
+
+
+@pytest.mark.parametrize("row", ["3,4,5", "3"])
+def test_a_ragged_row_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.csv").write_text(f"x,y\n1,2\n{row}\n")
+    with pytest.raises(DataError, match=r"Row #3: Expected 2 columns, got [13]"):
+        chunks.read(tmp_path / "a.csv", ["x", "y"], tmp_path / "rows")
