@@ -83,3 +83,11 @@ def test_ticks_are_round_numbers_within_the_bounds() -> None:
     assert charts.ticks(0.0, 973.0) == [0.0, 200.0, 400.0, 600.0, 800.0]
     assert charts.ticks(-0.3, 0.4) == pytest.approx([-0.2, 0.0, 0.2, 0.4])
     assert charts.ticks(1.0, 1.0) == [1.0]
+
+
+def test_a_few_rows_without_an_error_do_not_make_a_model_certain() -> None:
+    classes = np.arange(75) % 3
+    outputs = 3.0 * np.eye(3)[classes] + 0.1 * random().normal(size=(75, 3))
+    cooled = outputs / calibrate.temperature(outputs, classes)
+    odds = np.exp(cooled) / np.exp(cooled).sum(axis=1, keepdims=True)
+    assert 0.97 < odds.max(axis=1).mean() < 0.995, "about 76 of 77"
