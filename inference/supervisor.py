@@ -113,9 +113,10 @@ class Supervisor:
                 self._keep(self._emit(self._settings.emf_s))
             await self._over
         finally:
-            for worker in self._workers.values():
+            left = list(self._workers.values())  # the table changes while they end
+            for worker in left:
                 worker.process.kill()
-            for worker in self._workers.values():
+            for worker in left:
                 await asyncio.to_thread(worker.process.wait)
             for task in self._tasks:
                 task.cancel()

@@ -171,9 +171,10 @@ def main() -> int:
     processor = cpu[1] if cpu else platform.machine()
     machine = (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({processor}), shared with others (load average"
-        f" {load_average} at the end); Python {platform.python_version()}; {given.rounds} rounds of {given.seconds:g} s,"
-        f" servers in random order within a round, {CONNECTIONS} connections of wrk in another process. Figures"
-        " are medians, ratios medians of the ratios of a round, with their range."
+        f" {load_average} at the end); Python {platform.python_version()};"
+        f" {given.rounds} rounds of {given.seconds:g} s, servers in random order within a round,"
+        f" {CONNECTIONS} connections of wrk in another process. Figures are medians, ratios medians of the ratios of a"
+        " round, with their range."
     )
     report += ["", machine]
     print("\n".join(report))

@@ -70,11 +70,12 @@ def overload(model: Path, directory: Path, logs: Path, body: bytes, seconds: int
         stop([slowed])
     refused = sorted(counts[503])
     good = statistics.median(rates)
+    middle = refused[len(refused) // 2] if refused else 0.0
     text = (
-        f"Overload (a predictor slowed to one request a millisecond; 4,000 a second offered on 100 connections for"
-        f" {seconds} s): peak {peak:,.0f} good answers a second; under overload {good:,.0f} ({good / peak:.0%}"
-        f" of the peak); {len(refused):,} refusals, median {refused[len(refused) // 2] if refused else 0:.1f} ms; resident memory"
-        f" {kilobytes[1] / 1024:.0f} MB after 10 s, {kilobytes[-1] / 1024:.0f} MB at the end."
+        "Overload (a predictor slowed to one request a millisecond; 4,000 a second offered on 100 connections for"
+        f" {seconds} s): peak {peak:,.0f} good answers a second; under overload {good:,.0f} ({good / peak:.0%} of it);"
+        f" {len(refused):,} refusals, median {middle:.1f} ms; resident memory {kilobytes[1] / 1024:.0f} MB after 10 s,"
+        f" {kilobytes[-1] / 1024:.0f} MB at the end."
     )
     return [text]
 

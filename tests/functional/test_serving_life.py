@@ -85,13 +85,18 @@ def test_a_port_that_another_of_our_servers_holds_is_in_use(archive: Path, tmp_p
         assert "choose another with --port" in refusal(["--model", str(archive), "--port", str(server.port)])
 
 
+@pytest.mark.parametrize("workers", ["1", "4"])
 def test_a_model_that_fails_its_golden_rows_never_serves(
-    model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
-    monkeypatch.setattr(artifact, "replay", lambda _artifact: None)  # pack refuses such a model
+    monkeypatch.setattr(artifact, "replay", lambda *_: None)  # pack refuses such a model
     golden = model.golden.model_copy(update={"predictions": [value + 1 for value in model.golden.predictions]})
     artifacts.pack(Artifact(model.manifest, model.weights, golden), tmp_path / "model.tar.gz")
-    line = refusal(["--model", str(tmp_path / "model.tar.gz")], SAGEMAKER_BIND_TO_PORT=str(servers.free_port()))
+    environment = {
+        "SAGEMAKER_BIND_TO_PORT": str(servers.free_port()),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": workers,
+    }
+    line = refusal(["--model", str(tmp_path / "model.tar.gz")], **environment)
     assert "does not give its golden answers" in line
 
 
