@@ -1,4 +1,4 @@
-"""Alarms against the tables of CloudWatch's guide, 'Configuring how CloudWatch alarms treat missing data'."""
+"""Alarms against tables of examples after CloudWatch's guide on missing data (from memory: see docs/fidelity.md)."""
 
 import pytest
 
