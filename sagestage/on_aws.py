@@ -127,7 +127,7 @@ def _plan(
 
 
 def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:
-    workspace = auto.LocalWorkspace(work_dir=str(project.root), pulumi_command=_command(install=install))
+    workspace = auto.LocalWorkspace(work_dir=str(project.root), pulumi_command=_command(name, install=install))
     try:
         return auto.Stack.select(name, workspace)
     except auto.StackNotFoundError:
@@ -138,7 +138,7 @@ def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:
         raise SagestageError(f"pulumi stack select {name}: {_last_error(str(error))}") from None
 
 
-def _command(*, install: bool) -> auto.PulumiCommand:
+def _command(stack: str, *, install: bool) -> auto.PulumiCommand:
     """The user's CLI; where there is none and the user agrees, one that Pulumi's own API installs."""
     try:
         return auto.PulumiCommand()
@@ -147,7 +147,9 @@ def _command(*, install: bool) -> auto.PulumiCommand:
             install = typer.confirm("The Pulumi CLI is missing. Install it (from get.pulumi.com)?")
         if not install:
             raise SagestageError(
-                "no `pulumi` on the PATH: install it (https://www.pulumi.com/docs/install/), or add --install"
+                f"stack {stack!r} deploys to AWS, and there is no `pulumi` on the PATH: install it "
+                "(https://www.pulumi.com/docs/install/) or say `sagestage up --install`; "
+                "`--on embedded` rehearses the stack here"
             ) from error
         return auto.PulumiCommand.install()
 

@@ -74,7 +74,7 @@ def test_deploying_without_a_cloud_says_how_to_start_it(user: User) -> None:
 
 
 def test_a_stack_for_aws_is_left_to_pulumi(user: User) -> None:
-    assert_one_line(user.sagestage("up", "--stack", "prod"), "prod", "pulumi up")
+    assert_one_line(user.sagestage("up", "--stack", "prod"), "prod", "`pulumi`", "--on embedded")
 
 
 def test_a_taken_port_is_named(user: User) -> None:

@@ -70,4 +70,4 @@ def test_without_a_cli_the_way_to_one_is_told(root: Path, monkeypatch: pytest.Mo
     assert root
     monkeypatch.setenv("PATH", os.defpath)
     told = sagestage("up", "--stack", "prod", code=1)
-    assert "no `pulumi` on the PATH: install it" in str(told.exception)
+    assert "there is no `pulumi` on the PATH: install it" in str(told.exception)
