@@ -50,9 +50,7 @@ class Shrink:
     new: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.endpoint} {self.variant}: {self.live} instances run, the new configuration has {self.new}"
-        )
+        return f"{self.endpoint} {self.variant}: {self.live} instances run, the new configuration has {self.new}"
 
 
 def endpoints(steps: Iterable[Step]) -> dict[str, Mapping[str, int]]:
