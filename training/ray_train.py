@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from inference.contract.network import Single
+from training import processes
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+MARK = "SAGESTAGE_PRIVATE_RAY"
+"""Stands in the environment of everything that a private Ray starts, with its folder."""
 Handlers = dict[signal.Signals, Any]
 OnEpoch = Callable[[int, "Epoch"], None]
 
@@ -72,10 +75,11 @@ class PrivateRay:
         self._handlers: Handlers = {}
 
     def __enter__(self) -> Self:
-        self._environment = {name: os.environ.get(name) for name in SETTINGS}
-        os.environ.update(SETTINGS)
-        self._handlers = _handlers()
         self.folder = _short_folder()
+        settings = SETTINGS | {MARK: str(self.folder)}
+        self._environment = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        self._handlers = _handlers()
         self._thread.start()
         return self
 
@@ -83,6 +87,7 @@ class PrivateRay:
         try:
             self._over.set()
             self._thread.join()
+            processes.await_end(f"{MARK}={self.folder}")  # Ray tells them to end, and does not wait for it
         finally:
             for name, value in self._environment.items():
                 if value is None:
