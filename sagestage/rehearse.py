@@ -39,6 +39,7 @@ class Options:
     target: str | None = None
     order_by: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    allow_leak: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     requests: int = 600
     seed: int = 0
@@ -84,10 +85,12 @@ def rehearse(project: Project, options: Options, *, as_json: bool = False) -> No
     if as_json:
         output.print_json(_summary(stages.seconds, trained, deployed, sent, capture, acts) | _findings(aims, proofs))
     else:
-        _show(console, stages.seconds, trained, deployed, sent, acts, down=options.down)
+        _show(console, stages.seconds, trained, deployed, sent, acts)
         console.print(targets.table_of(aims))
         if proofs:
             console.print(prove.table_of(proofs))
+        if not options.down:
+            _next_steps(console, deployed)
     if problems := [*_problems(sent, capture, acts), *prove.problems(proofs)]:
         raise SagestageError("; ".join(problems))
 
@@ -104,7 +107,13 @@ def _data(project: Project, options: Options, stages: Stages) -> dict[str, Any]:
     if options.data is not None:
         if options.target is None:
             raise SagestageError(f"{options.data}: say which column to predict: --target NAME")
-        return {"data": options.data, "target": options.target, "order": options.order_by, "drop": options.drop}
+        return {
+            "data": options.data,
+            "target": options.target,
+            "order": options.order_by,
+            "drop": options.drop,
+            "allow_leak": options.allow_leak,
+        }
     if options.target or options.order_by or options.drop:
         raise SagestageError("--target, --order-by and --drop need --data: the generated data has its own")
     from training import demo
@@ -256,10 +265,8 @@ def _show(
     deployed: Deployed,
     sent: traffic.Traffic,
     acts: Sequence[rollouts.Act],
-    *,
-    down: bool,
 ) -> None:
-    """The report, and what to do next."""
+    """The report's tables."""
     console.print()
     console.print(report.stages_table(seconds))
     console.print(report.metrics_table(trained.models))
@@ -269,9 +276,12 @@ def _show(
         for line in picture.reasons(acts):
             console.print(line, highlight=False, soft_wrap=True)
         console.print()
-    if down:
-        return
+
+
+def _next_steps(console: Console, deployed: Deployed) -> None:
+    """How to go on with what stands."""
     us = escape(output.command())
+    console.print()
     for line in (
         f"Endpoint [bold]{escape(deployed.endpoint)}[/] answers at {deployed.cloud.url}",
         "",
