@@ -24,7 +24,8 @@ RANDOM = ("createDate", "uniqueId", "arn")  # AWS makes them up anew for every r
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with running(tmp_path_factory.mktemp("demand") / ".sagestage" / "cloud", max_instances=1) as cloud:
+    home = tmp_path_factory.mktemp("demand") / ".sagestage" / "cloud"
+    with running(home, max_instances=1, time_scale=600) as cloud:  # a bake of ten minutes is one second
         yield cloud
 
 
