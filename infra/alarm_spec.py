@@ -70,11 +70,25 @@ def _can_roll_back(metric: str, published_by: str, *, rolls_back: bool) -> Itera
 
 
 def _own_dimensions(dimensions: Mapping[str, Any] | None, published_by: str) -> Iterator[str]:
-    if dimensions is not None and not published_by:
+    if dimensions is None:
+        return
+    if not published_by:
         yield "dimensions are for a metric of one's own: published_by= must name what publishes it"
+    if (problem := limits.DIMENSIONS.problem(len(dimensions))) is not None:
+        yield f"dimensions: their number {problem}"
+    for name, value in dimensions.items():
+        if (problem := limits.DIMENSION_NAME.problem(name)) is not None:
+            yield f"dimensions: a name {problem}"
+        if isinstance(value, str) and (problem := limits.DIMENSION_VALUE.problem(value)) is not None:
+            yield f"dimensions: {name} {problem}"
 
 
-@spec(_known_metric, _known_statistic, _can_fire, _can_roll_back, _own_dimensions)
+def _namespace(namespace: str) -> Iterator[str]:
+    if namespace.startswith(":"):
+        yield f"namespace must not begin with a colon, got {namespace!r} ({limits.CLOUDWATCH})"
+
+
+@spec(_known_metric, _known_statistic, _can_fire, _can_roll_back, _own_dimensions, _namespace)
 class Alarm:
     """A bound that a metric of one variant must not cross for some minutes on end. Use the constructors below.
 
@@ -98,8 +112,8 @@ class Alarm:
 
     name: Annotated[str, within(limits.VARIANT_NAME)]
     _: KW_ONLY
-    metric: str
-    namespace: str = metrics.INVOCATION_METRICS
+    metric: Annotated[str, within(limits.METRIC_NAME)]
+    namespace: Annotated[str, within(limits.NAMESPACE)] = metrics.INVOCATION_METRICS
     statistic: str
     above: float | None = None
     below: float | None = None

@@ -30,11 +30,6 @@ def _one_size(percent: int | None, instances: int | None) -> Iterator[str]:
         yield f"it needs either percent or instances, got percent={percent} and instances={instances}"
 
 
-def _steps(percent: int | None) -> int:
-    """How many steps take all the traffic; a number of instances is taken for the smallest share that is allowed."""
-    return math.ceil(100 / (10 if percent is None else percent))
-
-
 def _canary_waits(bake_minutes: int, keep_old_minutes: int, maximum_minutes: int | None) -> Iterator[str]:
     total = bake_minutes + keep_old_minutes
     yield from _waits("bake_minutes + keep_old_minutes", total)
@@ -60,16 +55,17 @@ class Canary:
     keep_old_minutes: Annotated[int, within(limits.WAIT_MINUTES)] = 5
     maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
 
-    @property
-    def waits(self) -> int:
-        """Minutes of waiting in an update that goes well."""
+    def waits(self, instances: int) -> int:  # noqa: ARG002 - one question, asked of every kind of deployment
+        """Minutes of waiting in an update of so many instances that goes well."""
         return self.bake_minutes + self.keep_old_minutes
 
 
 def _linear_waits(
     percent: int | None, bake_minutes: int, keep_old_minutes: int, maximum_minutes: int | None
 ) -> Iterator[str]:
-    steps = _steps(percent)
+    if percent is None:
+        return  # the endpoint knows how many instances there are to step through
+    steps = math.ceil(100 / percent)
     total = (steps - 1) * bake_minutes + keep_old_minutes
     yield from _waits(f"{steps - 1} waits of bake_minutes, between {steps} steps, + keep_old_minutes", total)
     yield from _time_for_waits(total, maximum_minutes)
@@ -94,10 +90,9 @@ class Linear:
     keep_old_minutes: Annotated[int, within(limits.WAIT_MINUTES)] = 5
     maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
 
-    @property
-    def waits(self) -> int:
-        """Minutes of waiting in an update that goes well."""
-        return (_steps(self.percent) - 1) * self.bake_minutes + self.keep_old_minutes
+    def waits(self, instances: int) -> int:
+        """Minutes of waiting in an update of so many instances that goes well."""
+        return (_steps(self, instances) - 1) * self.bake_minutes + self.keep_old_minutes
 
 
 def _rolling_size(percent: int | None, instances: int | None, rollback_percent: int | None) -> Iterator[str]:
@@ -108,7 +103,9 @@ def _rolling_size(percent: int | None, instances: int | None, rollback_percent: 
 
 
 def _rolling_waits(percent: int | None, bake_minutes: int, maximum_minutes: int | None) -> Iterator[str]:
-    steps = math.ceil(100 / (5 if percent is None else percent))
+    if percent is None:
+        return  # the endpoint knows how many instances there are to step through
+    steps = math.ceil(100 / percent)
     yield from _waits(f"{steps} batches of bake_minutes", steps * bake_minutes)
     yield from _time_for_waits(steps * bake_minutes, maximum_minutes, "RollingUpdatePolicy")
 
@@ -132,10 +129,9 @@ class Rolling:
     rollback_percent: int | None = None
     maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
 
-    @property
-    def waits(self) -> int:
-        """Minutes of waiting in an update that goes well."""
-        return math.ceil(100 / (5 if self.percent is None else self.percent)) * self.bake_minutes
+    def waits(self, instances: int) -> int:
+        """Minutes of waiting in an update of so many instances that goes well."""
+        return _steps(self, instances) * self.bake_minutes
 
 
 def _all_at_once_waits(bake_minutes: int, maximum_minutes: int | None) -> Iterator[str]:
@@ -156,18 +152,41 @@ class AllAtOnce:
     _: KW_ONLY
     maximum_minutes: Annotated[int, within(limits.MAXIMUM_MINUTES)] | None = None
 
-    @property
-    def waits(self) -> int:
-        """Minutes of waiting in an update that goes well."""
+    def waits(self, instances: int) -> int:  # noqa: ARG002 - one question, asked of every kind of deployment
+        """Minutes of waiting in an update of so many instances that goes well."""
         return self.bake_minutes
 
 
 Deployment = AllAtOnce | Canary | Linear | Rolling
 
 
-def maximum_minutes(deploy: Deployment) -> int:
-    """The limit of the whole update: what was given, or the waits and time to start a fleet."""
-    return deploy.waits + STARTING_MINUTES if deploy.maximum_minutes is None else deploy.maximum_minutes
+def _steps(deploy: Linear | Rolling, instances: int) -> int:
+    """How many steps take all the traffic, or replace all the instances, of a variant that has so many."""
+    if deploy.instances is not None:
+        return math.ceil(instances / deploy.instances)
+    return math.ceil(100 / (deploy.percent or 100))
+
+
+def maximum_minutes(deploy: Deployment, instances: int) -> int:
+    """The limit of the whole update: what was given, or the waits and time to start a fleet.
+
+    Args:
+        deploy: how the update reaches the traffic.
+        instances: the most that a variant may have when the update begins.
+    """
+    return deploy.waits(instances) + STARTING_MINUTES if deploy.maximum_minutes is None else deploy.maximum_minutes
+
+
+def waiting_problems(deploy: Deployment, instances: int) -> Iterator[str]:
+    """Why steps of a number of instances take too long for a variant that may have so many."""
+    if not isinstance(deploy, Linear | Rolling) or deploy.instances is None:
+        return
+    total = deploy.waits(instances)
+    kind = type(deploy).__name__
+    names = f"{kind}: the waits of {_steps(deploy, instances)} steps of {deploy.instances}, for {instances} instances,"
+    yield from _waits(names, total)
+    policy = "RollingUpdatePolicy" if isinstance(deploy, Rolling) else "BlueGreenUpdatePolicy"
+    yield from (f"{kind}: {one}" for one in _time_for_waits(total, deploy.maximum_minutes, policy))
 
 
 def step_problem(deploy: Deployment, count: int) -> str | None:

@@ -87,6 +87,10 @@ class Endpoint(pulumi.ComponentResource):
             tags=tags,
         )
         super().__init__("sagestage:index:Endpoint", name, None, opts)
+        for variant in spec.variants:
+            if variant.unguarded:
+                what = f"variant {variant.name} runs on {variant.instance}, which has no deployment guardrails"
+                pulumi.log.warn(f"{what}: updates go all at once, and no alarm rolls them back", self)
         own_tags = stack_tags(spec.physical_name)
         captured, queue = self._capture_bucket(), self._queue_bucket()
         self.capture_uri = None if captured is None else captured.uri(plan.CAPTURE_PREFIX)

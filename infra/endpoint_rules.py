@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from infra import limits, metrics
 from infra.alarm_spec import Alarm
 from infra.hosting_spec import Async
+from infra.model_spec import ModelSpec
 from infra.spec import Capture, Variant
 
 Variants = tuple[Variant, ...]
@@ -34,16 +35,30 @@ def hosting_problems(
     if kms_key is not None:
         yield from _volumes([*variants, *([shadow] if shadow else [])])
     for variant in variants:
-        network = getattr(getattr(variant.model, "spec", None), "network", None)
-        if variant.serverless and network is not None and network.subnets:
+        yield from _model(variant, asynchronous)
+
+
+def _model(variant: Variant, asynchronous: Async | None) -> Iterator[str]:
+    """What a model is made of, and the hosting that does not take it."""
+    spec = getattr(variant.model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        return
+    if spec.multi_model and (variant.serverless or asynchronous is not None):
+        kind = "serverless" if variant.serverless else "asynchronous"
+        yield f"variant {variant.name!r} is {kind}, and its model is a multi-model one: only instances take those"
+    if variant.serverless is None:
+        return
+    made_of = {
+        "a VPC": spec.network is not None and spec.network.subnets,
+        "network isolation": spec.network is not None and spec.network.isolated,
+        "several containers": spec.containers,
+    }
+    for what, there in made_of.items():
+        if there:
             yield (
-                f"variant {variant.name!r} is serverless, and its model has a VPC: serverless takes none"
+                f"variant {variant.name!r} is serverless, and its model has {what}: serverless takes none"
                 f" ({limits.SERVERLESS})"
             )
-        multi = getattr(getattr(variant.model, "spec", None), "multi_model", False)
-        if multi and (variant.serverless or asynchronous is not None):
-            kind = "serverless" if variant.serverless else "asynchronous"
-            yield f"variant {variant.name!r} is {kind}, and its model is a multi-model one: only instances take those"
 
 
 def _serverless(
@@ -74,11 +89,23 @@ def _shadow(variants: Variants, shadow: Variant, asynchronous: Async | None) -> 
         yield f"a shadow keeps its number of instances: it has no invocations of its own to scale on ({limits.SHADOW})"
     if asynchronous is not None:
         yield f"shadow and asynchronous exclude each other ({limits.SHADOW})"
+    for variant in (*variants, shadow):
+        spec = getattr(variant.model, "spec", None)
+        excluded = {
+            "its model is a multi-model one": isinstance(spec, ModelSpec) and spec.multi_model,
+            "its model has several containers": isinstance(spec, ModelSpec) and bool(spec.containers),
+            f"it runs on {variant.instance}": variant.unguarded,
+        }
+        for why, there in excluded.items():
+            if there:
+                yield f"shadow tests exclude variant {variant.name!r}: {why} ({limits.SHADOW})"
 
 
 def _scaling(variants: Variants, asynchronous: Async | None) -> Iterator[str]:
     for variant in variants:
         target = None if variant.scaling is None else variant.scaling.target
+        if variant.scaling is not None and str(variant.instance).startswith(limits.NO_SCALING):
+            yield f"variant {variant.name!r} scales, and {variant.instance} is burstable: it cannot ({limits.SCALING})"
         if asynchronous is None and target == "backlog_per_instance":
             yield (
                 f"variant {variant.name!r} scales on backlog_per_instance, which only asynchronous endpoints have"

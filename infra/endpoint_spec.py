@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from infra import limits, metrics
 from infra.alarm_spec import Alarm, Composite
-from infra.deploy_spec import AllAtOnce, Canary, Deployment, Linear, Rolling, step_problem
+from infra.deploy_spec import AllAtOnce, Canary, Deployment, Linear, Rolling, step_problem, waiting_problems
 from infra.endpoint_rules import alarm_problems, hosting_of, hosting_problems
 from infra.hosting_spec import Async, key_problems, topic_problems
 from infra.names import tag_problems
@@ -123,10 +123,11 @@ def _guardrails_hold(variants: Variants, deploy: Deployment | None) -> Iterator[
     for variant in variants:
         if (problem := step_problem(policy, variant.fewest)) is not None:
             yield f"variant {variant.name!r} {problem} ({limits.CANARY_INSTANCES.source})"
-        if isinstance(policy, Canary | Linear | Rolling) and str(variant.instance).startswith(limits.NO_GUARDRAILS):
+        yield from waiting_problems(policy, variant.most)
+        if deploy is not None and variant.unguarded:
             yield (
                 f"variant {variant.name!r} on {variant.instance} has no guardrails: SageMaker would deploy it"
-                f" all at once, without baking ({limits.GUARDRAILS})"
+                f" all at once, without baking, whatever deploy= says: leave it out ({limits.GUARDRAILS})"
             )
 
 

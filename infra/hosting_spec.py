@@ -12,7 +12,10 @@ def key_problems(field: str, key: Any) -> Iterator[str]:
     """What is wrong with the ARN of a KMS key, where it is known."""
     if isinstance(key, str) and not limits.KMS_KEY.fullmatch(key):
         form = "arn:aws:kms:<region>:<account>:key/<id>"
-        yield f"{field} must be the ARN of a KMS key, {form}, got {key!r}: roles are allowed to use it by its ARN"
+        yield (
+            f"{field} must be the ARN of a KMS key, {form}, got {key!r}: roles are allowed to use it by its ARN,"
+            " and IAM takes no alias there (KMS, resources in policy statements)"
+        )
 
 
 def topic_problems(field: str, topic: Any) -> Iterator[str]:

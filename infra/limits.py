@@ -113,6 +113,22 @@ def _python(pattern: str) -> str:
 
 
 @dataclass(frozen=True)
+class Length:
+    """A text of so many characters, wherever the service has no pattern for it."""
+
+    source: str
+    at_least: int
+    at_most: int
+
+    def problem(self, value: str) -> str | None:
+        """Why the text is refused, or None."""
+        if self.at_least <= len(value) <= self.at_most:
+            return None
+        bounds = f"{self.at_least} to {self.at_most} characters"
+        return f"must have {bounds}, got {len(value)} in {value!r:.80} ({self.source})"
+
+
+@dataclass(frozen=True)
 class OneOf:
     """A value of an enum of SageMaker's API."""
 
@@ -147,7 +163,7 @@ class Float32:
         return f"must be exact in float32, got {got}: use integers (SageMaker API, {self.api})"
 
 
-Limit = Number | Text | OneOf | Float32
+Limit = Number | Text | Length | OneOf | Float32
 
 # Names
 ENDPOINT_NAME = Text("EndpointName")
@@ -183,6 +199,9 @@ STARTUP_S = Number("ProductionVariantContainerStartupHealthCheckTimeoutInSeconds
 DOWNLOAD_S = Number("ProductionVariantModelDataDownloadTimeoutInSeconds")
 # Marketplace and Inf1 models are excluded: SageMaker falls back to all-at-once without baking, and says nothing.
 NO_GUARDRAILS = ("ml.inf1.",)
+# Burstable instances: Application Auto Scaling refuses to register them.
+NO_SCALING = ("ml.t2.",)
+SCALING = "SageMaker, automatic scaling of models"
 
 # Hosting without instances of one's own, and by queue
 SERVERLESS_MB = Number("ServerlessMemorySizeInMB")
@@ -200,7 +219,7 @@ GROUPS = Number("VpcSecurityGroupIds")
 GROUP = Text("SecurityGroupId")
 
 # Keys and topics
-KMS_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/[A-Za-z0-9/_-]+")
+KMS_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 TOPIC_ARN = Text("SnsTopicArn")
 ALARM_ACTIONS = Number(at_most=Bound(5, "CloudWatch, actions of one state of an alarm"))
 
@@ -258,4 +277,9 @@ CONTENT_TYPE = Text("CsvContentType")
 
 # Alarms: 1-minute periods, and no window above one day
 ALARM_MINUTES = Number(at_least=Bound(1, CLOUDWATCH), at_most=Bound(1440, CLOUDWATCH))
+METRIC_NAME = Length("CloudWatch, PutMetricAlarm: MetricName", 1, 255)
+NAMESPACE = Length("CloudWatch, PutMetricAlarm: Namespace", 1, 255)
+DIMENSIONS = Number(at_most=Bound(30, "CloudWatch, PutMetricAlarm: Dimensions"))
+DIMENSION_NAME = Length("CloudWatch, Dimension: Name", 1, 255)
+DIMENSION_VALUE = Length("CloudWatch, Dimension: Value", 1, 1024)
 STATISTIC = re.compile(r"SampleCount|Average|Sum|Minimum|Maximum|p(100|\d{1,2}(\.\d{1,2})?)")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
+from dataclasses import field as default_of
 from typing import Annotated, Any, Literal
 
 from infra import limits
@@ -80,7 +81,7 @@ class Container:
     _: KW_ONLY
     image: Any
     artifact: Any
-    environment: Mapping[str, Any]
+    environment: Mapping[str, Any] = default_of(default_factory=dict)
 
 
 def _texts(image: Any, artifact: Any, role: Any) -> Iterator[str]:
@@ -169,7 +170,7 @@ class ModelSpec:
     artifact: Any = None
     _: KW_ONLY
     role: Any = None
-    environment: Mapping[str, Any]
+    environment: Mapping[str, Any] = default_of(default_factory=dict)
     network: Network | None = None
     multi_model: bool = False
     package: Any = None

@@ -163,18 +163,18 @@ def endpoint(spec: EndpointSpec, *, config_name: Any, alarm_names: Sequence[Any]
     }
     if spec.policy is not None:
         args["deployment_config"] = {
-            **deployment(spec.policy),
+            **deployment(spec.policy, max(variant.most for variant in spec.variants)),
             "auto_rollback_configuration": {"alarms": [{"alarm_name": name} for name in alarm_names]},
         }
     return args
 
 
-def deployment(deploy: Deployment) -> Args:
-    """How an update reaches the traffic, in the API's words.
+def deployment(deploy: Deployment, instances: int) -> Args:
+    """How an update reaches the traffic of variants with at most so many instances, in the API's words.
 
     With all traffic moved at once there is nothing to wait for between steps: the old fleet's stay is the bake.
     """
-    longest = {"maximum_execution_timeout_in_seconds": maximum_minutes(deploy) * 60}
+    longest = {"maximum_execution_timeout_in_seconds": maximum_minutes(deploy, instances) * 60}
     if isinstance(deploy, Rolling):
         policy = {
             "maximum_batch_size": _size(deploy),

@@ -1,22 +1,15 @@
 """How a variant's capacity follows its load, as values."""
 
-import re
-import zoneinfo
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, fields
-from functools import cache
 from typing import Annotated, Any
 
 from infra import limits
 from infra.errors import SpecError
+from infra.schedule_rules import time_problems, zone_problems
 from infra.values import FROZEN, spec, within
 
 _SOURCE = "Application Auto Scaling, RegisterScalableTarget"
-_FORMS = (
-    re.compile(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)"),
-    re.compile(r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)"),
-)
-_CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 
 
 def _ordered(minimum: int | None, maximum: int | None) -> Iterator[str]:
@@ -31,19 +24,8 @@ def _schedule_name(name: str) -> Iterator[str]:
 
 
 def _schedule_time(when: str, timezone: str) -> Iterator[str]:
-    cron = _CRON.fullmatch(when)
-    if cron is None and not any(form.fullmatch(when) for form in _FORMS):
-        forms = "cron(<minutes> <hours> <day> <month> <weekday> <year>), rate(<n> <unit>) or at(<yyyy-mm-ddThh:mm:ss>)"
-        yield f"when must be {forms}, got {when!r} ({limits.SCHEDULE_SOURCE})"
-    elif cron is not None and (cron[3] == "?") == (cron[5] == "?"):
-        yield f"when must have ? for either the day or the weekday, got {when!r} ({limits.SCHEDULE_SOURCE})"
-    if timezone not in _zones():
-        yield f"timezone must be one of the IANA's, such as Europe/Berlin, got {timezone!r} ({limits.SCHEDULE_SOURCE})"
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    yield from time_problems(when)
+    yield from zone_problems(timezone)
 
 
 def _some_bound(minimum: int | None, maximum: int | None) -> Iterator[str]:

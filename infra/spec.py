@@ -131,6 +131,16 @@ class Variant:
         """The number of instances that an update may find."""
         return self.count if self.scaling is None else min(self.count, max(1, self.scaling.minimum))
 
+    @property
+    def most(self) -> int:
+        """The largest number of instances that an update may find."""
+        return self.count if self.scaling is None else max(self.count, self.scaling.maximum)
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether SageMaker deploys it all at once, without baking and without alarms, whatever is asked for."""
+        return str(self.instance).startswith(limits.NO_GUARDRAILS)
+
 
 def _content_types(csv_types: Sequence[str], json_types: Sequence[str]) -> Iterator[str]:
     for field, types in (("csv_types", csv_types), ("json_types", json_types)):

@@ -54,6 +54,18 @@ def model(**changes: Any) -> ModelSpec:
     return ModelSpec(**{**whole, **changes})
 
 
+def of(**changes: Any) -> Any:
+    """What a variant knows of a model that is made so."""
+    return SimpleNamespace(model_name="m", spec=model(**changes))
+
+
+PIPELINE = {
+    "image": None,
+    "artifact": None,
+    "containers": (Container("a", image="image:1", artifact=URI), Container("b", image="image:1", artifact=URI)),
+}
+
+
 def said_by(make: Callable[[], object]) -> str:
     with pytest.raises(SpecError) as caught:
         make()
@@ -89,6 +101,14 @@ def queue_variant(scaling: Scaling | None = None) -> Variant:
         (
             lambda: endpoint(serverless(), alarms=(Alarm.cpu(above_percent=80),)),
             "serverless endpoints publish no CPUUtilization",
+        ),
+        (
+            lambda: endpoint(Variant("main", of(network=Network(isolated=True)), serverless=Serverless(1024, 1))),
+            "its model has network isolation: serverless takes none",
+        ),
+        (
+            lambda: endpoint(Variant("main", of(**PIPELINE), serverless=Serverless(1024, 1))),
+            "its model has several containers: serverless takes none",
         ),
     ],
 )
@@ -164,6 +184,15 @@ def test_an_asynchronous_endpoint_may_sleep_at_zero_and_is_woken_by_an_alarm() -
         ({"shadow": variant("s", scaling=Scaling(2, 3, 10))}, "a shadow keeps its number of instances"),
         ({"shadow": variant("s"), "variants": (variant("a"), variant("b"))}, "exactly one production variant, got 2"),
         ({"shadow": variant("s"), "asynchronous": Async()}, "shadow and asynchronous exclude each other"),
+        (
+            {"shadow": Variant("s", of(artifact="s3://b/many/", multi_model=True), instance="ml.m5.large")},
+            "exclude variant 's': its model is a multi-model one",
+        ),
+        (
+            {"shadow": variant("s"), "variants": (Variant("a", of(**PIPELINE), instance="ml.m5.large", instances=2),)},
+            "exclude variant 'a': its model has several containers",
+        ),
+        ({"shadow": variant("s", instance="ml.inf1.xlarge")}, "exclude variant 's': it runs on ml.inf1.xlarge"),
     ],
 )
 def test_a_shadow_stands_beside_exactly_one_variant(changes: dict[str, Any], said: str) -> None:
@@ -211,6 +240,19 @@ def test_a_shadow_is_rendered_beside_the_variant_and_can_be_watched() -> None:
             lambda: endpoint(deploy=Linear(50, 6), alarms=(Alarm.p95_latency(minutes=4),)),
             "its minutes must be fewer than bake_minutes - 2 = 4, got 4",
         ),
+        (
+            lambda: endpoint(variant(instances=6), deploy=Linear(instances=1, bake_minutes=10)),
+            "the waits of 6 steps of 1, for 6 instances, must be at most 45, got 55",
+        ),
+        (
+            lambda: endpoint(variant(scaling=Scaling(2, 20, 10)), deploy=Rolling(instances=1, bake_minutes=8)),
+            "the waits of 20 steps of 1, for 20 instances, must be at most 45, got 160",
+        ),
+        (
+            lambda: endpoint(variant(instances=4), deploy=Rolling(instances=2, bake_minutes=8, maximum_minutes=16)),
+            "maximum_minutes must be above the sum of the waits, 16, got 16",
+        ),
+        (lambda: endpoint(variant(instance="ml.inf1.xlarge"), deploy=AllAtOnce()), "whatever deploy= says"),
     ],
 )
 def test_a_deployment_that_could_not_be_carried_out_is_refused(make: Callable[[], object], said: str) -> None:
@@ -218,22 +260,22 @@ def test_a_deployment_that_could_not_be_carried_out_is_refused(make: Callable[[]
 
 
 def test_each_kind_of_deployment_is_rendered_in_the_words_of_the_api() -> None:
-    linear = plan.deployment(Linear(25, 10))["blue_green_update_policy"]
+    linear = plan.deployment(Linear(25, 10), 4)["blue_green_update_policy"]
     assert linear["traffic_routing_configuration"] == {
         "type": "LINEAR",
         "linear_step_size": {"type": "CAPACITY_PERCENT", "value": 25},
         "wait_interval_in_seconds": 600,
     }
     assert linear["maximum_execution_timeout_in_seconds"] == (3 * 10 + 5 + 30) * 60
-    assert plan.deployment(Rolling(instances=1, bake_minutes=2, rollback_percent=50)) == {
+    assert plan.deployment(Rolling(instances=1, bake_minutes=2, rollback_percent=50), 4) == {
         "rolling_update_policy": {
             "maximum_batch_size": {"type": "INSTANCE_COUNT", "value": 1},
             "rollback_maximum_batch_size": {"type": "CAPACITY_PERCENT", "value": 50},
             "wait_interval_in_seconds": 120,
-            "maximum_execution_timeout_in_seconds": (20 * 2 + 30) * 60,
+            "maximum_execution_timeout_in_seconds": (4 * 2 + 30) * 60,
         }
     }
-    canary = plan.deployment(Canary(instances=1))["blue_green_update_policy"]["traffic_routing_configuration"]
+    canary = plan.deployment(Canary(instances=1), 2)["blue_green_update_policy"]["traffic_routing_configuration"]
     assert canary["canary_size"] == {"type": "INSTANCE_COUNT", "value": 1}
 
 
@@ -256,6 +298,16 @@ def test_the_rollback_block_is_always_there(deploy: Any) -> None:
         (lambda: Schedule("a", "every day", minimum=1), "when must be cron("),
         (lambda: Schedule("a", "rate(1 days)", minimum=1), "when must be"),
         (lambda: Schedule("a", "rate(1 day)", minimum=1, timezone="Bonn"), "timezone must be one of the IANA's"),
+        (lambda: Schedule("a", "cron(60 7 ? * MON *)", minimum=1), "minutes must lie within 0 to 59, got '60'"),
+        (lambda: Schedule("a", "cron(0 7 ? * MON-XXX *)", minimum=1), "weekday must lie within 1 to 7, got 'MON-XXX'"),
+        (lambda: Schedule("a", "cron(0/0 7 ? * 2 *)", minimum=1), "minutes must lie within 0 to 59, got '0/0'"),
+        (lambda: Schedule("a", "cron(0 7 32 * ? *)", minimum=1), "day must lie within 1 to 31, got '32'"),
+        (lambda: Schedule("a", "cron(0 7 1 JAN ? 1800)", minimum=1), "year must lie within 1970 to 2199, got '1800'"),
+        (lambda: Schedule("a", "at(2026-02-30T06:00:00)", minimum=1), "when must be a date that there is"),
+        (
+            lambda: endpoint(variant(instance="ml.t2.large", scaling=Scaling(2, 3, 10))),
+            "ml.t2.large is burstable: it cannot",
+        ),
         (lambda: Schedule("a", "rate(1 day)"), "it needs minimum, maximum or both"),
         (lambda: Schedule("a", "rate(1 day)", minimum=3, maximum=2), "minimum must be at most maximum, got 3 > 2"),
         (lambda: Scaling.from_capacity(1, 2, requests_per_second=0), "requests_per_second must be above 0, got 0"),
@@ -264,6 +316,22 @@ def test_the_rollback_block_is_always_there(deploy: Any) -> None:
 )
 def test_scaling_that_could_not_work_is_refused(make: Callable[[], object], said: str) -> None:
     assert said in said_by(make)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "cron(0/15 7-19 ? * MON-FRI *)",
+        "cron(0,30 */2 L * ? 2026-2030)",
+        "cron(0 6 15W JAN,JUL ? *)",
+        "cron(0 6 ? * 6L *)",
+        "cron(0 6 ? 1-6/2 2#1 *)",
+        "at(2028-02-29T06:00:00)",
+        "rate(12 hours)",
+    ],
+)
+def test_every_documented_form_of_a_time_is_taken(when: str) -> None:
+    assert Schedule("a", when, minimum=1).when == when
 
 
 def test_capacity_becomes_a_target_by_awss_own_arithmetic() -> None:
@@ -291,6 +359,7 @@ def test_concurrency_is_followed_by_the_high_resolution_metric() -> None:
     [
         (lambda: endpoint(variant(instance="ml.g5.xlarge"), kms_key=KEY), "ml.g5.xlarge of variant 'main' has disks"),
         (lambda: endpoint(kms_key="key"), "kms_key must be the ARN of a KMS key"),
+        (lambda: endpoint(kms_key=KEY.replace("key/", "alias/")), "IAM takes no alias there"),
         (lambda: endpoint(notify=(TOPIC,) * 6), "notify: their number must be at most 5, got 6"),
         (lambda: endpoint(notify=("alerts",)), "notify must match"),
         (lambda: endpoint(tags={"aws:x": "y"}), "a key may not begin with aws:"),
@@ -315,6 +384,31 @@ def test_concurrency_is_followed_by_the_high_resolution_metric() -> None:
             "it cannot roll back: a job publishes Own without EndpointConfigName",
         ),
         (lambda: Alarm.custom("a", metric="Own", namespace="N", published_by="", above=1), "published_by= must name"),
+        (
+            lambda: Alarm.custom("a", metric="", namespace=":n", published_by="a job", above=1),
+            "metric must have 1 to 255 characters, got 0",
+        ),
+        (
+            lambda: Alarm.custom("a", metric="Own", namespace=":n", published_by="a job", above=1),
+            "namespace must not begin with a colon, got ':n'",
+        ),
+        (
+            lambda: Alarm.custom(
+                "a", metric="Own", namespace="N", published_by="a job", above=1, dimensions={"Endpoint": ""}
+            ),
+            "dimensions: Endpoint must have 1 to 1024 characters, got 0",
+        ),
+        (
+            lambda: Alarm.custom(
+                "a",
+                metric="Own",
+                namespace="N",
+                published_by="a job",
+                above=1,
+                dimensions={str(number): "x" for number in range(31)},
+            ),
+            "dimensions: their number must be at most 30, got 31",
+        ),
         (lambda: Alarm.p95_latency(colour="red"), "unknown argument 'colour'"),
     ],
 )

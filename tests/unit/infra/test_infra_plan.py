@@ -88,7 +88,7 @@ def test_an_alarm_for_one_variant_watches_that_one() -> None:
 
 @given(st.integers(1, 50), st.integers(0, 40), st.integers(0, 5))
 def test_a_canary_is_never_longer_than_its_limit(percent: int, bake: int, keep: int) -> None:
-    policy = plan.deployment(Canary(percent, bake, keep_old_minutes=keep))["blue_green_update_policy"]
+    policy = plan.deployment(Canary(percent, bake, keep_old_minutes=keep), 2)["blue_green_update_policy"]
     waits = policy["traffic_routing_configuration"]["wait_interval_in_seconds"] + policy["termination_wait_in_seconds"]
     assert waits == (bake + keep) * 60
     assert waits < policy["maximum_execution_timeout_in_seconds"] <= 14_400
@@ -96,7 +96,7 @@ def test_a_canary_is_never_longer_than_its_limit(percent: int, bake: int, keep: 
 
 
 def test_all_at_once_bakes_before_the_old_fleet_goes() -> None:
-    policy = plan.deployment(AllAtOnce(20, maximum_minutes=60))["blue_green_update_policy"]
+    policy = plan.deployment(AllAtOnce(20, maximum_minutes=60), 1)["blue_green_update_policy"]
     assert policy == {
         "traffic_routing_configuration": {"type": "ALL_AT_ONCE", "wait_interval_in_seconds": 0},
         "termination_wait_in_seconds": 1200,
