@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sagestage import aws, replacement, scaling_in, stackfile
+from sagestage import aws, renaming, replacement, scaling_in, stackfile
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
@@ -87,12 +87,15 @@ class Deployment:
 
         Raises:
             ReplacementError: it would.
+            RenamingError: SageMaker would refuse an update.
         """
         plan = engine.preview()
         if not self.replace_endpoints:
             replacement.refuse(plan.steps)
         planned = scaling_in.endpoints(plan.steps)
-        self.shrinks = scaling_in.shrinks(planned, self._live(planned)) if planned else []
+        live = self._live(planned) if planned else {}
+        renaming.refuse(plan.steps, live)
+        self.shrinks = scaling_in.shrinks(planned, live)
         return plan
 
     def _live(self, names: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ import typer
 from pulumi import automation as auto
 from pulumi.automation import EngineEvent
 
-from sagestage import output, scaling_in, stackfile, verification
+from sagestage import output, renaming, scaling_in, stackfile, verification
 from sagestage.errors import ChangesError, SagestageError
 from sagestage.project import Project
 
@@ -123,6 +123,7 @@ def _plan(
             variant["VariantName"]: int(variant.get("CurrentInstanceCount", 0))
             for variant in (found or {}).get("ProductionVariants", [])
         }
+    renaming.refuse(steps, live)
     return scaling_in.shrinks(planned, live), plan.change_summary
 
 

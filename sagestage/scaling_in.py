@@ -53,19 +53,27 @@ class Shrink:
         return f"{self.endpoint} {self.variant}: {self.live} instances run, the new configuration has {self.new}"
 
 
-def endpoints(steps: Iterable[Step]) -> dict[str, Mapping[str, int]]:
-    """The endpoints that a plan gives a new configuration: physical name -> variant -> instances."""
+def configured(steps: Iterable[Step]) -> list[tuple[Step, Step]]:
+    """The endpoints that a plan gives a new configuration, each with that configuration's step."""
+    every = list(steps)
     configurations = {
-        _place(step.urn): step.inputs
-        for step in steps
+        _place(step.urn): step
+        for step in every
         if step.type == CONFIGURATION and step.op in ("create", "create-replacement")
     }
-    found: dict[str, Mapping[str, int]] = {}
-    for step in steps:
-        if step.type == ENDPOINT and step.op == "update" and _place(step.urn) in configurations:
-            variants = configurations[_place(step.urn)].get("productionVariants")
-            found[str(step.inputs.get("name"))] = _counts(variants)
-    return found
+    return [
+        (step, configurations[_place(step.urn)])
+        for step in every
+        if step.type == ENDPOINT and step.op == "update" and _place(step.urn) in configurations
+    ]
+
+
+def endpoints(steps: Iterable[Step]) -> dict[str, Mapping[str, int]]:
+    """The endpoints that a plan gives a new configuration: physical name -> variant -> instances."""
+    return {
+        str(endpoint.inputs.get("name")): _counts(configuration.inputs.get("productionVariants"))
+        for endpoint, configuration in configured(steps)
+    }
 
 
 def _counts(variants: Any) -> dict[str, int]:

@@ -13,6 +13,7 @@ from sagestage import prune
 from sagestage.deploy import Deployment
 from sagestage.errors import SagestageError
 from sagestage.project import Project
+from sagestage.renaming import RenamingError
 from sagestage.replacement import ReplacementError
 from tests.cloud_support.helpers import running
 from tests.functional_support.stacks import Stack
@@ -35,6 +36,11 @@ def test_an_endpoint_is_replaced_only_when_that_is_allowed_and_what_is_left_can_
     project = Project(stack.root)
     Deployment(project, LOCAL).up()
     program = stack.root / "stacks" / "demand.py"
+    declared = program.read_text()
+    program.write_text(declared.replace('Variant("challenger"', 'Variant("v2"'))
+    with pytest.raises(RenamingError, match=r"runs challenger, champion, and the canary update goes to champion, v2"):
+        Deployment(project, LOCAL).preview()
+    program.write_text(declared)
     program.write_text(
         program.read_text().replace("    notify=[alerts],", '    notify=[alerts],\n    physical_name="other",')
     )
