@@ -196,6 +196,7 @@ WEIGHT_EXACT = Float32("VariantWeight")
 INSTANCES = Number("InitialTaskCount")
 INSTANCE_TYPE = OneOf("ProductionVariantInstanceType")
 STARTUP_S = Number("ProductionVariantContainerStartupHealthCheckTimeoutInSeconds")
+AMI = OneOf("ProductionVariantInferenceAmiVersion")
 DOWNLOAD_S = Number("ProductionVariantModelDataDownloadTimeoutInSeconds")
 # Marketplace and Inf1 models are excluded: SageMaker falls back to all-at-once without baking, and says nothing.
 NO_GUARDRAILS = ("ml.inf1.",)

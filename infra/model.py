@@ -31,6 +31,8 @@ class Model(pulumi.ComponentResource):
         execution: Serial (a pipeline) or Direct (a request names the container).
         permissions_boundary: ARN of a policy that bounds the role that is made.
         tags: further tags.
+        cuda: the CUDA version of the image's libraries, as the image's label says (`sagestage images`): a variant
+            on GPUs whose AMI is older is refused. None: not known; "none": it has none.
         opts: Pulumi's options.
 
     Attributes:
@@ -65,6 +67,7 @@ class Model(pulumi.ComponentResource):
         execution: Literal["Serial", "Direct"] | None = None,
         permissions_boundary: pulumi.Input[str] | None = None,
         tags: Mapping[str, pulumi.Input[str]] | None = None,
+        cuda: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.spec = ModelSpec(
@@ -80,6 +83,7 @@ class Model(pulumi.ComponentResource):
             execution=execution,
             permissions_boundary=permissions_boundary,
             tags=tags,
+            cuda=cuda,
         )
         super().__init__("sagestage:index:Model", name, None, opts)
         for one in [image, *(container.image for container in containers)]:

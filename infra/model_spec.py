@@ -6,6 +6,7 @@ from dataclasses import field as default_of
 from typing import Annotated, Any, Literal
 
 from infra import limits
+from infra.accelerators import cuda_problems
 from infra.names import DIGEST_VARIABLE, artifact_problems, prefix_problems, tag_problems
 from infra.values import FROZEN, spec, within
 
@@ -136,6 +137,10 @@ def _tags(tags: Mapping[str, Any] | None) -> Iterator[str]:
     yield from tag_problems(tags or {})
 
 
+def _cuda(cuda: Any) -> Iterator[str]:
+    yield from cuda_problems(cuda)
+
+
 def _boundary(permissions_boundary: Any, role: Any) -> Iterator[str]:
     if permissions_boundary is None:
         return
@@ -145,7 +150,7 @@ def _boundary(permissions_boundary: Any, role: Any) -> Iterator[str]:
         yield f"permissions_boundary must be the ARN of a policy, got {permissions_boundary!r}"
 
 
-@spec(environment_problems, _texts, _content, _package, _pipeline, _tags, _boundary)
+@spec(environment_problems, _texts, _content, _package, _pipeline, _tags, _cuda, _boundary)
 class ModelSpec:
     """A model: an image and an artifact whose key carries the artifact's content digest.
 
@@ -163,6 +168,7 @@ class ModelSpec:
         execution: whether several containers run one after the other (Serial) or are called one by one (Direct).
         permissions_boundary: ARN of a policy that bounds the role that is made.
         tags: further tags.
+        cuda: the CUDA version of the image's libraries; None where it is not known: then no AMI is refused.
     """
 
     name: Annotated[str, within(limits.MODEL_PREFIX)]
@@ -178,3 +184,4 @@ class ModelSpec:
     execution: Literal["Serial", "Direct"] | None = None
     permissions_boundary: Any = None
     tags: Mapping[str, Any] | None = None
+    cuda: Any = None

@@ -108,6 +108,8 @@ def _variant(variant: Variant) -> Args:
         args["container_startup_health_check_timeout_in_seconds"] = variant.startup_timeout_s
     if variant.download_timeout_s is not None:
         args["model_data_download_timeout_in_seconds"] = variant.download_timeout_s
+    if variant.ami is not None:
+        args["inference_ami_version"] = variant.ami
     return args
 
 

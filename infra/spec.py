@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from infra import limits
+from infra.accelerators import ami_problems
 from infra.alarm_spec import Alarm, Composite
 from infra.deploy_spec import AllAtOnce, Canary, Deployment, Linear, Rolling
 from infra.hosting_spec import Async, Serverless, key_problems
@@ -92,7 +93,11 @@ def _scaling_fits(serverless: Serverless | None, scaling: Scaling | None) -> Ite
         yield f"provisioned concurrency must lie within the scaling, {bounds}, got {serverless.provisioned}"
 
 
-@spec(_one_hosting, _count_within_scaling, _serverless_has_no_machines, _scaling_fits)
+def _starts(model: ModelLike, instance: str | None, ami: str | None) -> Iterator[str]:
+    yield from ami_problems(instance, ami, getattr(getattr(model, "spec", None), "cuda", None))
+
+
+@spec(_one_hosting, _count_within_scaling, _serverless_has_no_machines, _scaling_fits, _starts)
 class Variant:
     """A share of an endpoint's traffic, and the fleet that serves it. Name it by role, never by version.
 
@@ -106,6 +111,8 @@ class Variant:
         scaling: absent: the number of instances stays as it is.
         startup_timeout_s: seconds the container may take to answer /ping; None: SageMaker's own.
         download_timeout_s: seconds the artifact may take to arrive; None: SageMaker's own.
+        ami: the machines' image (InferenceAmiVersion): it has the driver that an image with CUDA needs; None:
+            SageMaker's choice.
     """
 
     name: Annotated[str, within(limits.VARIANT_NAME)]
@@ -118,6 +125,7 @@ class Variant:
     scaling: Scaling | None = None
     startup_timeout_s: Annotated[int, within(limits.STARTUP_S)] | None = None
     download_timeout_s: Annotated[int, within(limits.DOWNLOAD_S)] | None = None
+    ami: Annotated[str, within(limits.AMI)] | None = None
 
     @property
     def count(self) -> int:
