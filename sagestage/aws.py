@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 KEY = "sagestage"
 
 
-def running_cloud(project: Project) -> CloudInfo:
-    """The embedded AWS of this project.
+def running_cloud(project: Project, region: str | None = None) -> CloudInfo:
+    """The embedded AWS of this project, seen from a region; without one, from its own.
 
     Raises:
         SagestageError: it does not run.
@@ -25,7 +25,7 @@ def running_cloud(project: Project) -> CloudInfo:
     info = control.status(project.cloud)
     if info is None:
         raise SagestageError("the embedded cloud does not run: start it with `sagestage cloud start`")
-    return info
+    return info if region is None else info.model_copy(update={"region": region})
 
 
 def client(info: CloudInfo, service: str) -> Any:

@@ -46,6 +46,7 @@ TargetUrns = Annotated[
     list[str] | None, typer.Option("--target", help="Touch only the resource of this URN (* and ** as in Pulumi).")
 ]
 Install = Annotated[bool, typer.Option("--install", help="Install the Pulumi CLI where it is missing (--on aws).")]
+Region = Annotated[str | None, typer.Option(help="Look in this AWS region; by default in the embedded cloud's own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 
 
@@ -351,6 +352,7 @@ def invoke(
     salt: Annotated[str | None, typer.Option(help="The experiment's salt for --user; the endpoint's name.")] = None,
     content_type: Annotated[str, typer.Option(help="What the body is.")] = "application/json",
     accept: Annotated[str, typer.Option(help="What the answer shall be.")] = "application/json",
+    region: Region = None,
 ) -> None:
     """Send one request to an endpoint and print the answer."""
     commands.invoke(
@@ -360,6 +362,7 @@ def invoke(
         target=commands.Target(variant, user, salt),
         content_type=content_type,
         accept=accept,
+        region=region,
     )
 
 
@@ -369,17 +372,18 @@ def logs(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
     variant: Annotated[str | None, typer.Option(help="Only this variant's instances.")] = None,
+    region: Region = None,
 ) -> None:
     """Print what the instances of an endpoint print."""
     from sagestage.logs import show
 
-    show(Project.find(), endpoint, follow=follow, variant=variant)
+    show(Project.find(), endpoint, follow=follow, variant=variant, region=region)
 
 
 @app.command(epilog="Example: sagestage status --json")
-def status(*, as_json: Json = False) -> None:
+def status(*, region: Region = None, as_json: Json = False) -> None:
     """Show the embedded AWS and its endpoints."""
-    commands.status(Project.find(), as_json=as_json)
+    commands.status(Project.find(), as_json=as_json, region=region)
 
 
 @app.command(

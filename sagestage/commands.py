@@ -119,12 +119,19 @@ class Target:
 
 
 def invoke(
-    project: Project, endpoint: str | None, *, data: str, target: Target, content_type: str, accept: str
+    project: Project,
+    endpoint: str | None,
+    *,
+    data: str,
+    target: Target,
+    content_type: str,
+    accept: str,
+    region: str | None = None,
 ) -> None:
     """Send one request and print the answer's body; who answered goes to standard error."""
     from botocore.exceptions import ClientError
 
-    info = aws.running_cloud(project)
+    info = aws.running_cloud(project, region)
     name = endpoint or _only_endpoint(aws.client(info, "sagemaker"))
     body = sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
     if len(body) > DATA_BYTES:
@@ -161,11 +168,13 @@ def _only_endpoint(sagemaker: Any) -> str:
     return str(names[0])
 
 
-def status(project: Project, *, as_json: bool) -> None:
-    """The cloud, its endpoints and their variants."""
+def status(project: Project, *, as_json: bool, region: str | None = None) -> None:
+    """The cloud, its endpoints in a region and their variants."""
     from infra.cloud import control
 
     info = control.status(project.cloud)
+    if info is not None and region is not None:
+        info = info.model_copy(update={"region": region})
     endpoints = [] if info is None else describe_endpoints(aws.client(info, "sagemaker"))
     if as_json:
         output.print_json({"cloud": None if info is None else info.model_dump(mode="json"), "endpoints": endpoints})
@@ -175,7 +184,8 @@ def status(project: Project, *, as_json: bool) -> None:
         console.print("The embedded AWS does not run. Next: sagestage rehearse, or sagestage cloud start")
         return
     console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
-    console.print(report.endpoints_table(endpoints) if endpoints else "No endpoints. Next: sagestage up")
+    nothing = f"No endpoints in {info.region} (--region looks elsewhere). Next: sagestage up"
+    console.print(report.endpoints_table(endpoints) if endpoints else nothing)
 
 
 def describe_endpoints(sagemaker: Any) -> list[dict[str, Any]]:

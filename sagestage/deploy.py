@@ -56,7 +56,7 @@ class Deployment:
             )
         self.cloud: CloudInfo | None = None
         if self._foreign is None or not offline:
-            self.cloud = aws.running_cloud(project)
+            self.cloud = aws.running_cloud(project, config.get("aws:region"))
         else:
             from infra.cloud import control
 

@@ -15,13 +15,13 @@ GROUP = "/aws/sagemaker/Endpoints/"
 LOOK_EVERY_S = 0.5
 
 
-def show(project: Project, endpoint: str | None, *, follow: bool, variant: str | None) -> None:
+def show(project: Project, endpoint: str | None, *, follow: bool, variant: str | None, region: str | None) -> None:
     """Print the lines of an endpoint's instances, in the order of their time; go on until interrupted with `follow`.
 
     Raises:
         SagestageError: there is no such endpoint, or it has printed nothing.
     """
-    info = aws.running_cloud(project)
+    info = aws.running_cloud(project, region)
     name = endpoint or _only(aws.client(info, "logs"))
     for stream, text in events(aws.client(info, "logs"), name, follow=follow, variant=variant):
         sys.stdout.write(f"{stream} {text}\n")

@@ -61,7 +61,7 @@ def _place(project: Project, stack: str, state: str | None) -> tuple[Any, bytes]
     config = stackfile.read(project.root, stack)
     if stackfile.is_embedded(config):
         file = project.home / "stacks" / stackfile.project_name(project.root) / f"{stack}.json"
-        client = aws.client(aws.running_cloud(project), "sagemaker")
+        client = aws.client(aws.running_cloud(project, config.get("aws:region")), "sagemaker")
         return client, file.read_bytes() if state is None and file.exists() else _read(state)
     if state is None:
         how = f"`pulumi stack export --stack {stack} | sagestage prune --stack {stack} --state -`"

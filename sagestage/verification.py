@@ -93,7 +93,9 @@ def run(project: Project, stack: str, *, on: str | None, as_json: bool) -> None:
         found = verdicts(on_aws.resources(project, stack), describer(on_aws.sagemaker(config)))
     else:
         resources = json.loads(export_state(project, stack))["deployment"].get("resources") or []
-        found = verdicts(resources, describer(aws.client(aws.running_cloud(project), "sagemaker")))
+        found = verdicts(
+            resources, describer(aws.client(aws.running_cloud(project, config.get("aws:region")), "sagemaker"))
+        )
     if as_json:
         output.print_json({"endpoints": [asdict(each) for each in found]})
     else:

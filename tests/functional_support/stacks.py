@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Stack:
     """A project of its own whose local stack deploys to a cloud of its own."""
 
-    def __init__(self, root: Path, cloud: Cloud) -> None:
-        self.root, self.cloud = root, cloud
+    def __init__(self, root: Path, cloud: Cloud, region: str = "us-east-1") -> None:
+        self.root, self.cloud, self.region = root, cloud, region
         shutil.copy(ROOT / "Pulumi.yaml", root)
         shutil.copytree(ROOT / "stacks", root / "stacks", ignore=shutil.ignore_patterns("__pycache__"))
         cloud.client("s3").create_bucket(Bucket=BUCKET)
@@ -52,7 +52,11 @@ class Stack:
         return Engine(root=self.root, stack=LOCAL, providers={"aws": AwsProvider})
 
     def sagemaker(self) -> Any:
-        return self.cloud.client("sagemaker")
+        return self.client("sagemaker")
+
+    def client(self, service: str) -> Any:
+        """A client of the region that the stack is in."""
+        return self.cloud.client(service, self.region)
 
     def prune(self) -> Orphans:
         return prune(self.sagemaker(), "sagestage", LOCAL)
