@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from pulumi import automation as auto
-from pulumi.automation import EngineEvent
+from pulumi.automation import EngineEvent, StepEventMetadata
 
-from sagestage import output, renaming, scaling_in, stackfile, verification
+from infra.engine.result import Change
+from sagestage import output, preflight, renaming, replacement, scaling_in, stackfile, verification
 from sagestage.errors import ChangesError, SagestageError
 from sagestage.project import Project
 
@@ -21,12 +22,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Planned:
-    """A step of a plan, as far as it matters for scaling in."""
+    """A step of a plan, as far as it matters for what is refused."""
 
     op: str
     urn: str
     type: str
     inputs: Mapping[str, Any]
+    replace_keys: tuple[str, ...] = ()
+    diff: tuple[Change, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Pulumi's name of the resource."""
+        return self.urn.rpartition("::")[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an `up` would do: its steps, the instances that run now, and how many resources each operation concerns."""
+
+    steps: tuple[Planned, ...]
+    live: scaling_in.Live
+    summary: Mapping[Any, int]
+
+    @property
+    def shrinks(self) -> list[scaling_in.Shrink]:
+        """Variants that it would scale in."""
+        return scaling_in.shrinks(scaling_in.endpoints(self.steps), self.live)
 
 
 def run(project: Project, request: Request) -> None:
@@ -34,6 +56,9 @@ def run(project: Project, request: Request) -> None:
 
     Raises:
         SagestageError: there is no CLI, it fails (its words are above), or the stack does not exist in the backend.
+        ReplacementError: it would take an endpoint away for minutes, and that was not allowed.
+        RenamingError: SageMaker would refuse an update.
+        PreflightError: `up` would make a model of something that is not there.
         ScaleInError: `up` would take instances away, and that was not accepted.
         VerificationError: after an `up`, an endpoint does not run what was deployed.
     """
@@ -44,12 +69,12 @@ def run(project: Project, request: Request) -> None:
     loud: dict[str, Any] = {**targets, "on_output": lambda line: print(line, file=say)}
     try:
         if request.operation == "preview":
-            shrinks, summary = _plan(stack, config, loud)
-            for shrink in shrinks:
-                print(f"! {shrink}", file=say)
+            plan = _plan(stack, config, loud)
+            _check(plan, request, config, say)
+            summary = plan.summary
         else:
-            if request.operation == "up" and not request.accept_scale_in:
-                scaling_in.refuse(_plan(stack, config, targets)[0])
+            if request.operation == "up":
+                _check(_plan(stack, config, targets), request, config, say)
             done = getattr(stack, request.operation)(**loud)
             summary = done.summary.resource_changes or {}
     except auto.CommandError as error:
@@ -75,8 +100,8 @@ def _resources(stack: auto.Stack) -> list[dict[str, Any]]:
     return list(deployment.get("resources") or [])
 
 
-def sagemaker(config: Mapping[str, Any]) -> Any:
-    """A SageMaker client of the account that the stack deploys to, with the user's own credentials.
+def clients(config: Mapping[str, Any]) -> preflight.Clients:
+    """boto3 clients of the account that the stack deploys to, with the user's own credentials.
 
     Raises:
         SagestageError: there are none.
@@ -84,11 +109,25 @@ def sagemaker(config: Mapping[str, Any]) -> Any:
     import boto3
     from botocore.exceptions import BotoCoreError
 
-    try:
-        session = boto3.Session(profile_name=config.get("aws:profile"), region_name=config.get("aws:region"))
-        return session.client("sagemaker")
-    except BotoCoreError as error:
-        raise SagestageError(f"AWS: {error}; set AWS_PROFILE or aws:profile, and aws:region") from error
+    def client(service: str, region: str | None = None) -> Any:
+        try:
+            session = boto3.Session(
+                profile_name=config.get("aws:profile"), region_name=region or config.get("aws:region")
+            )
+            return session.client(service)  # type: ignore[call-overload]  # the service is a variable
+        except BotoCoreError as error:
+            raise SagestageError(f"AWS: {error}; set AWS_PROFILE or aws:profile, and aws:region") from error
+
+    return client
+
+
+def sagemaker(config: Mapping[str, Any]) -> Any:
+    """A SageMaker client of the account that the stack deploys to.
+
+    Raises:
+        SagestageError: there are no credentials.
+    """
+    return clients(config)("sagemaker", None)
 
 
 def _tell(request: Request, changes: Mapping[Any, int]) -> None:
@@ -100,18 +139,29 @@ def _tell(request: Request, changes: Mapping[Any, int]) -> None:
         raise ChangesError(f"stack {request.stack}: {told}, and no changes were expected")
 
 
-def _plan(
-    stack: auto.Stack, config: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[list[scaling_in.Shrink], Mapping[Any, int]]:
-    """Variants that the plan would scale in, and the plan's summary."""
+def _check(plan: Plan, request: Request, config: Mapping[str, Any], say: TextIO) -> None:
+    """Refuse what would be an outage or could not work; a preview tells what an `up` would refuse."""
+    if not request.replace_endpoints:
+        replacement.refuse(plan.steps)
+    renaming.refuse(plan.steps, plan.live)
+    wanted = preflight.needs(plan.steps)
+    found = preflight.look(wanted, clients(config)) if wanted else preflight.Found()
+    preview = request.operation == "preview"
+    for line in [*found.unseen, *((*found.missing, *map(str, plan.shrinks)) if preview else ())]:
+        print(f"! {line}", file=say)
+    if not preview:
+        preflight.refuse(found)
+        if not request.accept_scale_in:
+            scaling_in.refuse(plan.shrinks)
+
+
+def _plan(stack: auto.Stack, config: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     steps: list[Planned] = []
 
     def listen(event: EngineEvent) -> None:
         told = event.resource_pre_event
         if told is not None:
-            metadata = told.metadata
-            inputs = (metadata.new.inputs if metadata.new else None) or {}
-            steps.append(Planned(str(getattr(metadata.op, "value", metadata.op)), metadata.urn, metadata.type, inputs))
+            steps.append(_planned(told.metadata))
 
     plan = stack.preview(on_event=listen, **options)
     planned = scaling_in.endpoints(steps)
@@ -123,8 +173,15 @@ def _plan(
             variant["VariantName"]: int(variant.get("CurrentInstanceCount", 0))
             for variant in (found or {}).get("ProductionVariants", [])
         }
-    renaming.refuse(steps, live)
-    return scaling_in.shrinks(planned, live), plan.change_summary
+    return Plan(tuple(steps), live, plan.change_summary)
+
+
+def _planned(metadata: StepEventMetadata) -> Planned:
+    inputs = (metadata.new.inputs if metadata.new else None) or {}
+    told = metadata.detailed_diff or {}
+    diff = tuple(Change(path, str(getattr(one.diff_kind, "value", one.diff_kind))) for path, one in told.items())
+    op = str(getattr(metadata.op, "value", metadata.op))
+    return Planned(op, metadata.urn, metadata.type, inputs, tuple(metadata.keys or ()), diff)
 
 
 def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from sagestage import scaling_in
 from sagestage.errors import SagestageError
 
 if TYPE_CHECKING:
-    from infra.engine.result import Step
+    from infra.engine.result import Change
 
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 _REPLACING = frozenset({"replace", "create-replacement", "delete-replaced"})
+
+
+class Step(scaling_in.Step, Protocol):
+    """A step of either engine's plan, with what forces a replacement."""
+
+    @property
+    def name(self) -> str:
+        """Pulumi's name of the resource."""
+
+    @property
+    def replace_keys(self) -> tuple[str, ...]:
+        """The properties that force it."""
+
+    @property
+    def diff(self) -> tuple[Change, ...]:
+        """The differences, property by property."""
 
 
 class ReplacementError(SagestageError):
