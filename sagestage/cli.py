@@ -204,16 +204,28 @@ def cloud_start(
     time_scale: Annotated[
         float | None, typer.Option(min=1, max=600, help="Waits and alarm periods pass so many times faster.")
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what a cloud that was killed here had.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the embedded AWS, or find it running."""
-    commands.cloud_start(Project.find(), port=port, max_instances=max_instances, time_scale=time_scale, as_json=as_json)
+    """Start the embedded AWS, or find it running. What one that was killed here had comes back."""
+    commands.cloud_start(
+        Project.find(),
+        port=port,
+        max_instances=max_instances,
+        time_scale=time_scale,
+        fresh=fresh,
+        as_json=as_json,
+    )
 
 
-@cloud_app.command("stop", epilog="Example: sagestage cloud stop")
-def cloud_stop(*, as_json: Json = False) -> None:
-    """Stop the embedded AWS and every process that it started. What it held is gone."""
-    commands.cloud_stop(Project.find(), as_json=as_json)
+@cloud_app.command("stop", epilog="Example: sagestage cloud stop --keep")
+def cloud_stop(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="The next start brings back what it had.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the embedded AWS and every process that it started. What it held is gone, but with --keep."""
+    commands.cloud_stop(Project.find(), keep=keep, as_json=as_json)
 
 
 @cloud_app.command("status", epilog="Example: sagestage cloud status --json")

@@ -48,27 +48,35 @@ def train(project: Project, settings: Mapping[str, Any], *, gates: tuple[str, ..
 
 
 def cloud_start(
-    project: Project, *, port: int | None, max_instances: int, time_scale: float | None = None, as_json: bool
+    project: Project,
+    *,
+    port: int | None,
+    max_instances: int,
+    time_scale: float | None = None,
+    fresh: bool = False,
+    as_json: bool,
 ) -> None:
     """Start the embedded AWS."""
     from infra.cloud import control
 
-    info = control.start(project.cloud, port=port, max_instances=max_instances, time_scale=time_scale)
+    info = control.start(project.cloud, port=port, max_instances=max_instances, time_scale=time_scale, fresh=fresh)
     if as_json:
         output.print_json(info.model_dump(mode="json"))
         return
     console = output.console()
     console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
+    most = f"A variant gets at most {info.max_instances} processes, whatever its instance count (--max-instances)."
+    console.print(most, highlight=False)
     if info.time_scale != 1:
         console.print(f"Waits and alarm periods pass {info.time_scale:g} times faster than declared.", highlight=False)
     console.print('Next: eval "$(sagestage cloud env)"; then any AWS client talks to it.', highlight=False)
 
 
-def cloud_stop(project: Project, *, as_json: bool) -> None:
+def cloud_stop(project: Project, *, keep: bool = False, as_json: bool) -> None:
     """Stop it, and every process that it started."""
     from infra.cloud import control
 
-    stopped = control.stop(project.cloud)
+    stopped = control.stop(project.cloud, keep=keep)
     if as_json:
         output.print_json({"stopped": stopped})
     else:
@@ -83,7 +91,11 @@ def cloud_status(project: Project, *, as_json: bool) -> None:
     if as_json:
         output.print_json(info.model_dump(mode="json"))
     else:
-        output.console().print(f"{info.url} (process {info.pid}, region {info.region})", highlight=False)
+        output.console().print(
+            f"{info.url} (process {info.pid}, region {info.region}, at most {info.max_instances} processes a variant,"
+            f" time {info.time_scale:g} times as fast)",
+            highlight=False,
+        )
 
 
 def cloud_env(project: Project, *, as_json: bool) -> None:
@@ -184,6 +196,8 @@ def status(project: Project, *, as_json: bool, region: str | None = None) -> Non
         console.print("The embedded AWS does not run. Next: sagestage rehearse, or sagestage cloud start")
         return
     console.print(f"The embedded AWS answers at [bold]{info.url}[/] (process {info.pid}).", highlight=False)
+    most = f"A variant gets at most {info.max_instances} processes, whatever its instance count (--max-instances)."
+    console.print(most, highlight=False)
     nothing = f"No endpoints in {info.region} (--region looks elsewhere). Next: sagestage up"
     console.print(report.endpoints_table(endpoints) if endpoints else nothing)
 

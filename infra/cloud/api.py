@@ -7,7 +7,7 @@ from infra.cloud.errors import invalid
 from infra.cloud.hosting import Hosting
 from infra.cloud.moto_app import Moto, seconds
 from infra.cloud.pages import page
-from infra.cloud.store import Config, Endpoint, Pending, Variant, arn, float32
+from infra.cloud.records import Config, Endpoint, Pending, Variant, arn, float32
 from infra.cloud.validation import validate
 
 Params = dict[str, Any]
@@ -45,16 +45,20 @@ class Api:
 
         Raises:
             AwsError: as the service would.
+            JournalError: the call was carried out, but could not be kept in the journal.
         """
+        answer = None
         if name in self.calls:
             validate(name, params)
-            return self.calls[name](region, params)
-        if name in self.tag_calls:
+            answer = self.calls[name](region, params)
+        elif name in self.tag_calls:
             tags = self._store.tagged(region, str(params.get("ResourceArn", "")))
             if tags is not None:
                 validate(name, params)
-                return self.tag_calls[name](tags, params)
-        return None
+                answer = self.tag_calls[name](tags, params)
+        if answer is not None and not name.startswith(("Describe", "List")):
+            self._store.keep()
+        return answer
 
     def _delete_package_group(self, region: str, params: Params) -> Answer:
         """An operation that moto lacks."""
@@ -249,7 +253,11 @@ def _summary(variant: Variant, resolved: float) -> Answer:
     return {
         "VariantName": variant.name,
         "DeployedImages": [
-            {"SpecifiedImage": variant.image, "ResolvedImage": variant.image, "ResolutionTime": resolved}
+            {
+                "SpecifiedImage": variant.container.image,
+                "ResolvedImage": variant.container.image,
+                "ResolutionTime": resolved,
+            }
         ],
         "CurrentWeight": variant.weight,
         "DesiredWeight": variant.weight,

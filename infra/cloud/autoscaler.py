@@ -11,9 +11,9 @@ from typing import Any
 from infra.cloud.hosting import Hosting
 from infra.cloud.metrics import NAMESPACE
 from infra.cloud.moto_app import Moto, Scalable
+from infra.cloud.records import Endpoint, Variant
 from infra.cloud.scaling import IN_POINTS, Past, Tracking, bounded, due, track
 from infra.cloud.series import Key
-from infra.cloud.store import Endpoint, Variant
 from infra.cloud.watch import Watch
 
 MINUTE_S = 60.0

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from infra.cloud import lock
 from infra.cloud.errors import CloudError
 from infra.cloud.guard import require_loopback
+from infra.cloud.journal import forget
 from infra.cloud.options import require_sensible
 
 RECORD, LOCK, LOG = "cloud.json", "cloud.lock", "cloud.log"
@@ -30,7 +31,7 @@ _LOG_LINES = 5
 
 
 class CloudInfo(BaseModel):
-    """A running cloud. `id` is new for every life; state does not outlive it."""
+    """A running cloud. `id` is that of what it has: a cloud that was killed and started again keeps it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,12 +70,14 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     max_instances: int | None = None,
     time_scale: float | None = None,
     seed: int | None = None,
+    fresh: bool = False,
     timeout_s: float = 60,
 ) -> CloudInfo:
     """Start a cloud that outlives this process, and wait until it answers.
 
     One that already runs in `home` is returned as it is; a setting that is given must be the one that it runs with.
-    Of two starts at once, one wins and both return the same cloud.
+    Of two starts at once, one wins and both return the same cloud. What a cloud that was killed here had (endpoints,
+    models, S3 objects, alarms …) comes back from its journal.
 
     Args:
         home: the folder for its files.
@@ -86,6 +89,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
         max_instances: the most processes that one variant gets; None is 2.
         time_scale: how much faster waits, alarm periods and cooldowns pass; None is 1.
         seed: makes variant choice and capture sampling repeatable.
+        fresh: forget what a cloud that was killed here had.
         timeout_s: seconds to wait for it.
 
     Raises:
@@ -117,6 +121,8 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
         arguments = ["--home", str(home)]
         for name, value in given.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
+        if fresh:
+            arguments.append("--fresh")
         if seed is not None:
             arguments += ["--seed", str(seed)]
         if serve_command is not None:
@@ -124,8 +130,12 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
         return _launch(home, arguments, timeout_s)
 
 
-def stop(home: Path) -> bool:
+def stop(home: Path, *, keep: bool = False) -> bool:
     """End the cloud in `home` and every process that it started.
+
+    Args:
+        home: its folder.
+        keep: let the next start bring back what it had; otherwise that is gone, as with a test's account.
 
     Returns:
         Whether one ran. When this returns, nothing of it is left.
@@ -139,7 +149,10 @@ def stop(home: Path) -> bool:
     with lock.held(home / _START_LOCK, _STOP_GRACE_S) as mine:
         if not mine:
             raise CloudError(f"a start in {home} is under way: wait for it, then stop")
-        return _stop(home)
+        stopped = _stop(home)
+        if not keep:
+            forget(home)
+        return stopped
 
 
 def _stop(home: Path) -> bool:

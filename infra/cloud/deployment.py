@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from infra.cloud import rollout
 from infra.cloud.clock import Clock
 from infra.cloud.errors import InstanceError
+from infra.cloud.records import Endpoint, Fleet, Pending
 from infra.cloud.rollout import Event, Finish, Healthy, Plan, RollBack, Shift, Start, Tick, Unhealthy, Wait
-from infra.cloud.store import Endpoint, Fleet, Pending
 
 _LOOK_EVERY_S = 5.0  # declared
 _QUICKEST_LOOK_S, _SLOWEST_LOOK_S = 0.05, 1.0

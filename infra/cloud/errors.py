@@ -11,6 +11,10 @@ class InstanceError(Exception):
     """An instance did not become healthy; the message becomes the endpoint's FailureReason."""
 
 
+class JournalError(Exception):
+    """What was done cannot be written down: the disk is full, or gone. The message is the operating system's reason."""
+
+
 class AwsError(Exception):
     """An error in the shape of an AWS service.
 

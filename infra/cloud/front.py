@@ -13,7 +13,7 @@ from aiohttp import web
 
 from infra.cloud import guard
 from infra.cloud.api import Api
-from infra.cloud.errors import AwsError
+from infra.cloud.errors import AwsError, JournalError
 from infra.cloud.moto_app import Moto
 from infra.cloud.runtime import Runtime
 
@@ -85,7 +85,10 @@ class Front:
             params = json.loads(body or b"{}")
         except ValueError as error:
             raise AwsError("SerializationException", f"The request's body is not JSON: {error}") from error
-        answer = self._api.call(name, region, params)
+        try:
+            answer = self._api.call(name, region, params)
+        except JournalError as error:
+            raise _unwritten(error) from error
         if answer is None:
             return await self._from_moto(request, "sagemaker", body)
         headers = {"Content-Type": _JSON, "x-amzn-RequestId": str(uuid.uuid4())}
@@ -94,6 +97,8 @@ class Front:
     async def _from_moto(self, request: web.BaseRequest, service: str, body: bytes) -> web.StreamResponse:
         try:
             return await self._moto.answer(request, body)
+        except JournalError as error:
+            return _error(_unwritten(error), request.content_type)
         except NotImplementedError as error:
             what = request.headers.get("X-Amz-Target") or f"{service}: {request.method} {request.path}"
             log.warning("not implemented: %s %s", what, error)
@@ -113,6 +118,12 @@ class Front:
                 return web.json_response(status)
             case _:
                 raise AwsError("NotFound", f"{OWN_PATHS}{page} does not exist: health, status", 404)
+
+
+def _unwritten(error: JournalError) -> AwsError:
+    log.error("the journal cannot be written: %s", error)
+    what = f"it was done, but would not outlive the embedded cloud: its journal cannot be written ({error})"
+    return AwsError("InternalFailure", f"{what}. Free space on its disk, then call again.", 500)
 
 
 def _error(error: AwsError, content_type: str) -> web.Response:

@@ -1,34 +1,28 @@
 """SageMaker hosting: what creating, updating and deleting an endpoint does to processes."""
 
 import asyncio
-import fnmatch
-import functools
 import logging
 import math
 import random
 import shutil
-import uuid
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.cloud import artifacts, rollout
-from infra.cloud.capture import Capture, CaptureConfig
+from infra.cloud import rollout
 from infra.cloud.deployment import Crew, roll_out
 from infra.cloud.errors import InstanceError
-from infra.cloud.fleet import VariantFleet
 from infra.cloud.groups import Groups
-from infra.cloud.instances import FAILURE_REASON_LENGTH, InstanceSpec, Launcher
+from infra.cloud.instances import FAILURE_REASON_LENGTH, Launcher
+from infra.cloud.journal import Journal
+from infra.cloud.lives import Life
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
-from infra.cloud.store import Config, Endpoint, Fleet, Pending, Store, Variant
+from infra.cloud.preparing import Workshop
+from infra.cloud.records import Config, Endpoint, Fleet, Pending
+from infra.cloud.store import Store
 from infra.cloud.watch import Watch
 
-# What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
-_UNSUPPORTED_CONFIG = {
-    "ExplainerConfig": "explainers",
-}
-_DEFAULT_STARTUP_S = 300.0  # nothing documented; a process on this machine that needs longer is stuck
 _SHUTDOWN_GRACE_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -37,12 +31,11 @@ log = logging.getLogger(__name__)
 class Hosting:
     """Endpoints as processes. Everything runs on the event loop's thread; only files and moto's S3 are threaded."""
 
-    def __init__(self, options: Options, moto: Moto, groups: Groups, watch: Watch) -> None:
+    def __init__(self, options: Options, moto: Moto, groups: Groups, watch: Watch, journal: Journal) -> None:
         self.options = options
         self._watch = watch
-        self.store = Store()
-        self._moto = moto
-        self._launcher = Launcher(options, groups)
+        self.store = Store(journal)
+        self._workshop = Workshop(options, moto, Launcher(options, groups))
         self._folder = options.home / "endpoints"
         self._retiring: set[asyncio.Task[None]] = set()
         self._draw = random.Random(options.seed)  # noqa: S311 - a sample of requests is no secret
@@ -54,7 +47,7 @@ class Hosting:
 
     def create(self, endpoint: Endpoint, config: Config) -> None:
         """Start a new endpoint: Creating, then InService or Failed."""
-        self.store.endpoints[endpoint.region, endpoint.name] = endpoint
+        self.store.add(endpoint)
         endpoint.task = asyncio.create_task(self._create(endpoint, config))
 
     def update(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> None:
@@ -84,7 +77,24 @@ class Hosting:
 
     def log_folders(self) -> list[tuple[str, str, Path]]:
         """Region, name and folder of log files of every endpoint."""
-        return [(e.region, e.name, self._home(e) / "logs") for e in self.store.endpoints.values()]
+        return [(e.region, e.name, self._workshop.home(e) / "logs") for e in self.store.endpoints.values()]
+
+    async def restore(self) -> None:
+        """Bring back what an earlier life's journal has, and wait until its endpoints are in service, or not to be had.
+
+        An endpoint that was being updated runs what it ran before; files that no endpoint has are removed.
+        """
+        known = self.store.restore()
+        kept = {self._workshop.home(endpoint) for endpoint, _ in known}
+        for left in self._folder.glob("*"):
+            for fleet in [left] if left not in kept else left.glob("fleet-*"):
+                await asyncio.to_thread(shutil.rmtree, fleet, ignore_errors=True)
+        for endpoint, life in known:
+            if life.config is not None:
+                endpoint.task = asyncio.create_task(self._bring_back(endpoint, life, life.config))
+        tasks = [endpoint.task for endpoint, _ in known if endpoint.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """End every process, fast, with what was captured written."""
@@ -104,7 +114,7 @@ class Hosting:
     async def _create(self, endpoint: Endpoint, config: Config) -> None:
         fleet = None
         try:
-            fleet = await self._prepared(endpoint, config, {})
+            fleet = await self._workshop.prepared(endpoint, config, {})
             await _grow(fleet, 1.0)
             endpoint.fleet = fleet
         except InstanceError as error:
@@ -114,6 +124,23 @@ class Hosting:
             endpoint.become("Failed", f"The embedded cloud failed: {error!r}")
         else:
             endpoint.become("InService")
+        finally:
+            if fleet is not None and endpoint.fleet is None:
+                await self._stop(fleet, drain=False)
+
+    async def _bring_back(self, endpoint: Endpoint, life: Life, config: Config) -> None:
+        fleet = None
+        try:
+            fleet = await self._workshop.prepared(endpoint, config, life.keep, life.containers)
+            await _grow(fleet, 1.0)
+            endpoint.fleet = fleet
+        except InstanceError as error:
+            endpoint.become("Failed", _reason(error))
+        except Exception as error:
+            log.exception("bringing %s back", endpoint.name)
+            endpoint.become("Failed", f"The embedded cloud failed: {error!r}")
+        else:
+            endpoint.become("InService", life.reason)
         finally:
             if fleet is not None and endpoint.fleet is None:
                 await self._stop(fleet, drain=False)
@@ -130,7 +157,7 @@ class Hosting:
             retire=lambda fleet: self._retire(self._stop(fleet, drain=True)),
         )
         try:
-            endpoint.pending = Pending(await self._prepared(endpoint, config, keep))
+            endpoint.pending = Pending(await self._workshop.prepared(endpoint, config, keep))
             reason = await roll_out(endpoint, old, endpoint.pending, plan, crew)
         except InstanceError as error:
             if endpoint.pending is None:  # the model cannot be had: SageMaker rolls back likewise
@@ -166,60 +193,8 @@ class Hosting:
             if fleet is not None:
                 await self._stop(fleet, drain=True)
         finally:
-            await asyncio.to_thread(shutil.rmtree, self._home(endpoint), ignore_errors=True)
-            self.store.endpoints.pop((endpoint.region, endpoint.name), None)
-
-    async def _prepared(self, endpoint: Endpoint, config: Config, keep: Mapping[str, Any]) -> Fleet:
-        """A fleet with its models unpacked and no instance yet, or InstanceError and nothing left of it."""
-        for member, what in _UNSUPPORTED_CONFIG.items():
-            if config.request.get(member):
-                raise InstanceError(f"{what} ({member}) is not supported by the embedded cloud: leave it out locally")
-        folder = self._home(endpoint) / f"fleet-{uuid.uuid4().hex[:8]}"
-        variants: dict[str, Variant] = {}
-        shadows: dict[str, Variant] = {}
-        try:
-            for declared in config.request["ProductionVariants"]:
-                kept = keep.get(declared["VariantName"], {})
-                variant = await self._prepare(endpoint, folder, {**declared, **kept})
-                variants[variant.name] = variant
-            for declared in config.request.get("ShadowProductionVariants", ()):
-                shadow = await self._prepare(endpoint, folder, declared)
-                shadows[shadow.name] = shadow
-        except BaseException:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            raise
-        declared_capture = keep.get("", config.request.get("DataCaptureConfig"))
-        capture = CaptureConfig.parse(declared_capture)
-        seed = random.Random(f"{self.options.seed}/{endpoint.name}" if self.options.seed is not None else None)  # noqa: S311 - as above
-        writer = Capture(capture, endpoint.name, self._moto.write_object, seed) if capture else None
-        return Fleet(config, variants, folder, declared_capture, writer, shadows=shadows)
-
-    async def _prepare(self, endpoint: Endpoint, folder: Path, declared: Mapping[str, Any]) -> Variant:
-        """The variant with its model unpacked, no instance started."""
-        name = declared["VariantName"]
-        if "ModelName" not in declared:
-            raise InstanceError(f"variant {name}: inference-component variants are not supported locally")
-        serverless = declared.get("ServerlessConfig")
-        container = self._moto.container(endpoint.region, declared["ModelName"])
-        if not fnmatch.fnmatchcase(container.image, self.options.serve_image):
-            raise InstanceError(
-                f"image {container.image or '(none)'} is not sagestage's: needs Docker"
-                f" (this cloud starts only images that match {self.options.serve_image})"
-            )
-        base_dir = folder / name
-        await asyncio.to_thread(artifacts.unpack, self._moto, container.artifact, base_dir)
-        timeout = float(declared.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_STARTUP_S))
-        make_spec = functools.partial(
-            _spec, name, base_dir, container.environment, self._home(endpoint) / "logs", folder.name, timeout
-        )
-        return Variant(
-            name=name,
-            weight=declared.get("InitialVariantWeight", 1.0),
-            count=declared.get("InitialInstanceCount", 1),
-            image=container.image,
-            serverless=serverless,
-            fleet=VariantFleet(self._launcher, make_spec, self.options.max_instances),
-        )
+            await asyncio.to_thread(shutil.rmtree, self._workshop.home(endpoint), ignore_errors=True)
+            self.store.remove(endpoint)
 
     async def _stop(self, fleet: Fleet, *, drain: bool) -> None:
         grace = {} if drain else {"grace_s": _SHUTDOWN_GRACE_S}
@@ -233,22 +208,6 @@ class Hosting:
         task = asyncio.ensure_future(work)
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-    def _home(self, endpoint: Endpoint) -> Path:
-        region = "" if endpoint.region == self.options.region else f"{endpoint.region}."
-        return self._folder / f"{region}{endpoint.name}"
-
-
-def _spec(
-    variant: str, base_dir: Path, environment: Mapping[str, str], logs: Path, fleet: str, timeout_s: float, number: int
-) -> InstanceSpec:
-    return InstanceSpec(
-        variant=variant,
-        base_dir=base_dir,
-        environment=environment,
-        log=logs / f"{variant}-{number}.{fleet}.log",
-        startup_timeout_s=timeout_s,
-    )
 
 
 def _status(endpoint: Endpoint) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
 from infra.cloud import drill
 from infra.cloud.errors import InstanceError
@@ -60,8 +61,9 @@ class Instance:
         self._process = process
         self._groups = groups
         self._idle = asyncio.Event()
-        self._url = f"http://127.0.0.1:{port}"
-        self.invocations = f"{self._url}/invocations"
+        self._url = URL(f"http://127.0.0.1:{port}")
+        self.invocations = self._url / "invocations"  # parsed once, not for every request
+        self._pinged = self._url / "ping"
         # A session of its own: its idle connections are closed before the process is asked to leave.
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
@@ -80,7 +82,7 @@ class Instance:
         """Whether GET /ping answers 200 in time."""
         try:
             timeout = aiohttp.ClientTimeout(total=PING_TIMEOUT_S)
-            async with self.session.get(f"{self._url}/ping", timeout=timeout) as response:
+            async with self.session.get(self._pinged, timeout=timeout) as response:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

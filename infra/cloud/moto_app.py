@@ -1,14 +1,15 @@
 """moto, in this process: its WSGI application behind the front, and the few of its backends that hosting reads."""
 
 import asyncio
-import io
+import contextlib
+import logging
 import os
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 # Read when moto is imported: browsers are refused at the front, and no header may invite them in.
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
@@ -16,19 +17,16 @@ os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 from aiohttp import web
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.core.request import (
-    PRESERVED_HEADER_NAMES_ENVIRON_KEY,
-    environ_key_for_header,
-    should_preserve_original_header_name,
-)
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.cloud import moto_s3
+from infra.cloud import moto_s3, moto_wsgi, replay
 from infra.cloud.errors import AwsError, InstanceError
+from infra.cloud.journal import Journal
 
 ACCOUNT = str(DEFAULT_ACCOUNT_ID)
 # Enough for parallel uploads beside control calls; moto holds the interpreter lock most of the time anyway.
 _THREADS = 8
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,16 @@ class Scalable:
 
 
 class Moto:
-    """Every AWS service but SageMaker hosting."""
+    """Every AWS service but SageMaker hosting.
 
-    def __init__(self) -> None:
+    Args:
+        journal: where calls that change something are kept.
+    """
+
+    def __init__(self, journal: Journal) -> None:
         moto_s3.install()
+        replay.install()
+        self._journal = journal
         self._app = DomainDispatcherApplication(create_backend_app)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="moto")
 
@@ -69,30 +73,41 @@ class Moto:
         self._pool.shutdown(cancel_futures=True)
 
     async def answer(self, request: web.BaseRequest, body: bytes) -> web.Response:
-        """Answer an HTTP request, whose body was read, as the AWS service that it is signed for."""
+        """Answer an HTTP request, whose body was read, as the AWS service that it is signed for.
+
+        Raises:
+            JournalError: the call was made, but could not be kept in the journal.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._call, _environ(request, body))
+        return await loop.run_in_executor(self._pool, self._call, moto_wsgi.environ_of(request, body), body)
 
-    def _call(self, environ: dict[str, Any]) -> web.Response:
-        status = 500
-        fields: list[tuple[str, str]] = []
+    def replay(self) -> int:
+        """Make every call of an earlier life again; how many they were."""
+        count = 0
+        for entry, body in self._journal.calls():
+            count += 1
+            if "object" in entry:
+                with contextlib.suppress(Exception):  # its bucket was deleted later, or by force
+                    bucket, key, content_type = entry["object"]
+                    self._put(bucket, key, content_type, body)
+                continue
+            environ = moto_wsgi.with_body({**entry["environ"], moto_wsgi.PRESERVED: entry["preserved"]}, body)
+            with replay.seeded(entry["seed"]):
+                try:
+                    moto_wsgi.respond(self._app, environ)
+                except Exception:  # what one call made is missing: the others are worth having
+                    log.exception("replaying %s", entry["environ"].get("REQUEST_URI"))
+        return count
 
-        def start_response(line: str, headers: list[tuple[str, str]], *_: object) -> None:
-            nonlocal status, fields
-            status, fields = int(line.split(" ", 1)[0]), headers
-
-        chunks: Iterable[bytes] = self._app(environ, start_response)
-        try:
-            body = b"".join(chunks)
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-        response = web.Response(status=status, body=body)
-        response.headers.popall("Content-Type", None)
-        for name, value in fields:
-            if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
-                response.headers.add(name, value)
+    def _call(self, environ: dict[str, Any], body: bytes) -> web.Response:
+        if not replay.changes(environ, body):
+            return moto_wsgi.respond(self._app, environ)
+        entry = {"environ": replay.kept(environ), "preserved": environ[moto_wsgi.PRESERVED]}
+        seed = secrets.randbits(63)
+        with replay.seeded(seed):
+            response = moto_wsgi.respond(self._app, environ)
+        if response.status < 400:
+            self._journal.append({**entry, "seed": seed}, body)
         return response
 
     # What hosting asks of the other services, by the shortest way: no HTTP, no signature.
@@ -143,6 +158,10 @@ class Moto:
 
     def write_object(self, bucket: str, key: str, value: bytes, content_type: str) -> None:
         """Put an object into the embedded S3; raises moto's own error when the bucket does not exist."""
+        self._put(bucket, key, content_type, value)
+        self._journal.append({"object": [bucket, key, content_type]}, value)
+
+    def _put(self, bucket: str, key: str, content_type: str, value: bytes) -> None:
         made = get_backend("s3")[ACCOUNT]["aws"].put_object(bucket, key, value)
         made.set_metadata({"Content-Type": content_type})
 
@@ -183,45 +202,6 @@ class Moto:
         if action not in topics.topics:
             raise AwsError("NotFound", f"topic {action} does not exist")
         topics.publish(message, arn=action, subject=subject[:100])
-
-
-def _environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
-    """The request as WSGI's environment (PEP 3333), with what moto's own server adds to it."""
-    target = request.raw_path
-    path, _, query = target.partition("?")
-    host, _, port = request.host.rpartition(":")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query,
-        "RAW_URI": target,
-        "REQUEST_URI": target,
-        "SERVER_NAME": host or request.host,
-        "SERVER_PORT": port or "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": request.remote or "127.0.0.1",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    dashed = {environ_key_for_header(name) for name in request.headers if "_" not in name}
-    preserved: dict[str, str] = {}
-    for name, value in request.headers.items():
-        key = environ_key_for_header(name)
-        if "_" in name:
-            if not should_preserve_original_header_name(name) or key in dashed:
-                continue
-            preserved.setdefault(key, name)
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
-    environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
-    environ.pop("HTTP_TRANSFER_ENCODING", None)  # the body is whole by now
-    environ["CONTENT_LENGTH"] = str(len(body))
-    return environ
 
 
 def seconds(moment: datetime) -> float:

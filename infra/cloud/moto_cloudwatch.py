@@ -241,6 +241,7 @@ class Calls:
     def _switch(self, region: str, params: Params, *, enabled: bool) -> Answer:
         for name in params.get("AlarmNames", ()):
             self._one(region, name).request["ActionsEnabled"] = enabled
+        self._watch.changed()
         return {}
 
     def _of(self, region: str) -> list[Alarm]:

@@ -17,8 +17,8 @@ from infra.cloud.instances import Instance
 from infra.cloud.later import INPUT_HEADER, Job, Later, Outcome
 from infra.cloud.metrics import Metrics, Series
 from infra.cloud.moto_app import ACCOUNT
+from infra.cloud.records import Endpoint, Fleet, Variant
 from infra.cloud.routing import choose_variant
-from infra.cloud.store import Endpoint, Fleet, Variant
 
 Headers = Mapping[str, str]
 

@@ -1,134 +1,63 @@
 """What hosting remembers: endpoint configurations and endpoints, by region and name."""
 
-import asyncio
-import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+import logging
 
-from infra.cloud.capture import Capture, now
-from infra.cloud.errors import AwsError, invalid
-from infra.cloud.fleet import VariantFleet
-from infra.cloud.moto_app import ACCOUNT
+from infra.cloud import lives
+from infra.cloud.errors import AwsError, JournalError, invalid
+from infra.cloud.journal import Journal
+from infra.cloud.records import IN_PROGRESS, Config, Endpoint, arn
 
-IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
-
-
-def float32(value: float) -> float:
-    """A weight as the service keeps it: 0.9 reads back as 0.8999999761581421."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
-def arn(region: str, kind: str, name: str) -> str:
-    """The ARN of a SageMaker resource; names are folded to lower case in it, as the service does."""
-    return f"arn:aws:sagemaker:{region}:{ACCOUNT}:{kind}/{name.lower()}"
-
-
-@dataclass
-class Config:
-    """An endpoint configuration: its request, unchanged but for what the service itself changes."""
-
-    name: str
-    region: str
-    request: dict[str, Any]
-    tags: dict[str, str]
-    created: datetime = field(default_factory=now)
-
-    @property
-    def arn(self) -> str:
-        """Its ARN."""
-        return arn(self.region, "endpoint-config", self.name)
-
-
-@dataclass
-class Variant:
-    """A production variant of a live endpoint: what it was told to be, and the processes that it is.
-
-    A serverless one is one process that stays warm; `serverless` is what it was declared to be.
-    """
-
-    name: str
-    weight: float
-    count: int
-    image: str
-    fleet: VariantFleet
-    serverless: Mapping[str, Any] | None = None
-
-
-@dataclass
-class Fleet:
-    """Everything that one configuration runs."""
-
-    config: Config
-    variants: dict[str, Variant]
-    folder: Path
-    capture_config: Mapping[str, Any] | None
-    capture: Capture | None
-    started: datetime = field(default_factory=now)
-    shadows: dict[str, Variant] = field(default_factory=dict)
-
-    @property
-    def all_variants(self) -> list[Variant]:
-        """Those that answer, and those that only get copies."""
-        return [*self.variants.values(), *self.shadows.values()]
-
-
-@dataclass
-class Pending:
-    """The fleet of a rollout under way, and its share of the traffic, 0 to 1."""
-
-    fleet: Fleet
-    share: float = 0.0
-    stage: str = "Creating"
-    began: datetime = field(default_factory=now)
-    changed: datetime = field(default_factory=now)
-
-    def shift(self, share: float) -> None:
-        """Give it another share: VariantStatus has Baking for what takes traffic and is watched."""
-        self.share, self.changed = share, now()
-        self.stage = "Baking" if share else "Deleting"
-
-
-@dataclass
-class Endpoint:
-    """An endpoint. `fleet` is what answers, None until one was healthy; `pending` takes a share during a rollout."""
-
-    name: str
-    region: str
-    config_name: str
-    tags: dict[str, str]
-    status: str = "Creating"
-    reason: str | None = None
-    fleet: Fleet | None = None
-    pending: Pending | None = None
-    deployment: Mapping[str, Any] | None = None
-    task: asyncio.Task[None] | None = None
-    created: datetime = field(default_factory=now)
-    modified: datetime = field(default_factory=now)
-
-    @property
-    def arn(self) -> str:
-        """Its ARN."""
-        return arn(self.region, "endpoint", self.name)
-
-    def fleet_for(self, roll: float) -> Fleet | None:
-        """The fleet that a request goes to; `roll` is a uniform draw from [0, 1)."""
-        pending = self.pending
-        return pending.fleet if pending is not None and roll < pending.share else self.fleet
-
-    def become(self, status: str, reason: str | None = None) -> None:
-        """Change the status, and why."""
-        self.status, self.reason, self.modified = status, reason, now()
+DOCUMENT = "hosting"
+log = logging.getLogger(__name__)
 
 
 class Store:
-    """Every record, with the service's words for what is missing or there already."""
+    """Every record, with the service's words for what is missing or there already.
 
-    def __init__(self) -> None:
+    Args:
+        journal: what is kept of them for a life after this one; None keeps nothing.
+    """
+
+    def __init__(self, journal: Journal | None = None) -> None:
         self.configs: dict[tuple[str, str], Config] = {}
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._journal = journal
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Remember an endpoint, and whatever becomes of it."""
+        self.endpoints[endpoint.region, endpoint.name] = endpoint
+        endpoint.changed = self._try_to_keep
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint."""
+        self.endpoints.pop((endpoint.region, endpoint.name), None)
+        self._try_to_keep()
+
+    def keep(self) -> None:
+        """Write down what a life after this one needs.
+
+        Raises:
+            JournalError: the disk is full, or gone.
+        """
+        if self._journal is not None:
+            self._journal.save(DOCUMENT, lives.written(self.configs.values(), self.endpoints.values()))
+
+    def restore(self) -> list[tuple[Endpoint, lives.Life]]:
+        """Take what an earlier life wrote down; its endpoints, and what it takes to bring each back."""
+        written = None if self._journal is None else self._journal.load(DOCUMENT)
+        if written is None:
+            return []
+        self.configs = {(config.region, config.name): config for config in lives.configs(written)}
+        found = lives.endpoints(written)
+        for endpoint, _ in found:
+            self.add(endpoint)
+        return found
+
+    def _try_to_keep(self) -> None:
+        try:
+            self.keep()
+        except JournalError:  # what happens by itself goes on; calls are refused meanwhile
+            log.exception("the journal cannot be written")
 
     def config(self, region: str, name: str) -> Config:
         """A configuration, or ValidationException."""

@@ -6,16 +6,19 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from infra.cloud import alarms, composite, metric_math
 from infra.cloud.alarms import ALARM, INSUFFICIENT, OK, Point, Rule, Verdict
 from infra.cloud.clock import Clock
+from infra.cloud.errors import JournalError
+from infra.cloud.journal import Journal
 from infra.cloud.series import Key, Store
 
 MOST_HISTORY = 1000
+DOCUMENT = "alarms"
 _ACTIONS = {ALARM: "AlarmActions", OK: "OKActions", INSUFFICIENT: "InsufficientDataActions"}
 _FIRST_REASON = "Unchecked: Initial alarm creation"
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{0,10})?|100)")
@@ -65,12 +68,30 @@ class Watch:
 
     def __init__(self, clock: Clock, account: str, act: Act) -> None:
         self.clock = clock
+        self._journal: Journal | None = None
         # A declared second, or ten where time runs fast: ten seconds are the shortest period there is.
         self.store = Store(1 / clock.scale if clock.scale < 10 else 10 / clock.scale)
         self.alarms: dict[tuple[str, str], Alarm] = {}
         self._account = account
         self._act = act
         self._lock = threading.RLock()
+
+    def restore(self, journal: Journal) -> None:
+        """Give alarms the states and histories that they had in an earlier life, and write down theirs from now on."""
+        for one in journal.load(DOCUMENT) or ():
+            alarm = _read(one)
+            self.alarms[alarm.region, alarm.name] = alarm
+        self._journal = journal
+
+    def changed(self) -> None:
+        """Write down what alarms are and have been."""
+        if self._journal is not None:
+            with self._lock:
+                document = [asdict(alarm) for alarm in self.alarms.values()]
+            try:
+                self._journal.save(DOCUMENT, document)
+            except JournalError:  # alarms go on
+                log.exception("the journal cannot be written")
 
     def put_alarm(self, region: str, request: Mapping[str, Any]) -> Alarm:
         """Make an alarm, or give one of that name a new definition; its state stays."""
@@ -86,12 +107,14 @@ class Watch:
                 known.request, known.configured = kept, datetime.now(UTC)
                 what = f'Alarm "{name}" updated'
             _remember(known, "ConfigurationUpdate", what, {"version": "1.0", "type": what.rsplit(" ", 1)[1].title()})
-            return known
+        self.changed()
+        return known
 
     def delete_alarm(self, region: str, name: str) -> None:
         """Forget an alarm; one that is not there is no error, as in CloudWatch's batch call."""
         with self._lock:
             self.alarms.pop((region, name), None)
+        self.changed()
 
     def in_alarm(self, region: str) -> frozenset[str]:
         """The names of all alarms of a region that are in ALARM."""
@@ -110,6 +133,7 @@ class Watch:
             summary = f"Alarm updated from {before['stateValue']} to {alarm.state}"
             _remember(alarm, "StateUpdate", summary, {"version": "1.0", "oldState": before, "newState": after})
             actions = alarm.request.get(_ACTIONS[alarm.state], ()) if alarm.request.get("ActionsEnabled", True) else ()
+        self.changed()
         log.info("alarm %s: %s: %s", alarm.name, summary, verdict.reason)
         for action in actions:
             self._set_off(alarm, str(action), before["stateValue"])
@@ -231,6 +255,12 @@ class Watch:
             _remember(
                 alarm, "Action", f"{outcome} action {action}", {"actionState": outcome, "notificationResource": action}
             )
+
+
+def _read(one: Mapping[str, Any]) -> Alarm:
+    moments = {name: datetime.fromisoformat(one[name]) for name in ("configured", "updated")}
+    history = [item | {"Timestamp": datetime.fromisoformat(item["Timestamp"])} for item in one["history"]]
+    return Alarm(**{**one, **moments, "due": 0.0, "history": history})
 
 
 def rule_of(request: Mapping[str, Any]) -> Rule:

@@ -71,7 +71,7 @@ def test_instances_die_with_a_killed_cloud(tmp_path: Path, victim: str) -> None:
         eventually(lambda: [alive(pid) for pid in pids], lambda states: not any(states))
         # A killed cloud leaves its record; the next start is not misled by it.
         assert (tmp_path / "cloud.json").exists()
-        fresh = control.start(tmp_path, port=free_port())
+        fresh = control.start(tmp_path, port=free_port(), fresh=True)
         assert fresh.id != cloud.info.id
         assert control.status(tmp_path) == fresh
         assert fetch_status(fresh.url)["endpoints"] == []

@@ -1,7 +1,8 @@
 import pytest
 
 from infra.cloud.errors import AwsError
-from infra.cloud.store import Config, Endpoint, Store, float32
+from infra.cloud.records import Config, Endpoint, float32
+from infra.cloud.store import Store
 
 
 @pytest.mark.parametrize(("given", "read"), [(0.9, 0.8999999761581421), (90, 90.0), (0, 0.0), (0.5, 0.5)])

@@ -1,0 +1,129 @@
+"""From an endpoint configuration to a fleet that can be started: containers, unpacked models, capture."""
+
+import asyncio
+import fnmatch
+import functools
+import random
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.cloud import artifacts
+from infra.cloud.capture import Capture, CaptureConfig
+from infra.cloud.errors import InstanceError
+from infra.cloud.fleet import VariantFleet
+from infra.cloud.instances import InstanceSpec, Launcher
+from infra.cloud.moto_app import Container, Moto
+from infra.cloud.options import Options
+from infra.cloud.records import Config, Endpoint, Fleet, Variant
+
+# What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
+_UNSUPPORTED_CONFIG = {
+    "ExplainerConfig": "explainers",
+}
+_DEFAULT_STARTUP_S = 300.0  # nothing documented; a process on this machine that needs longer is stuck
+
+
+class Workshop:
+    """Makes fleets.
+
+    Args:
+        options: of the cloud.
+        moto: has the models and their archives.
+        launcher: starts instances.
+    """
+
+    def __init__(self, options: Options, moto: Moto, launcher: Launcher) -> None:
+        self._options = options
+        self._moto = moto
+        self._launcher = launcher
+        self._folder = options.home / "endpoints"
+
+    def home(self, endpoint: Endpoint) -> Path:
+        """The folder of an endpoint's files."""
+        region = "" if endpoint.region == self._options.region else f"{endpoint.region}."
+        return self._folder / f"{region}{endpoint.name}"
+
+    async def prepared(
+        self,
+        endpoint: Endpoint,
+        config: Config,
+        keep: Mapping[str, Any],
+        known: Mapping[str, Container] | None = None,
+    ) -> Fleet:
+        """A fleet with its models unpacked and no instance yet.
+
+        Args:
+            endpoint: whose it is.
+            config: what it shall run.
+            keep: per variant name what is retained of `InitialVariantWeight` and `InitialInstanceCount`; the capture
+                configuration at the key "".
+            known: containers by variant, of an earlier life: their models may have been deleted since.
+
+        Raises:
+            InstanceError: it cannot be had; nothing is left of it.
+        """
+        for member, what in _UNSUPPORTED_CONFIG.items():
+            if config.request.get(member):
+                raise InstanceError(f"{what} ({member}) is not supported by the embedded cloud: leave it out locally")
+        folder = self.home(endpoint) / f"fleet-{uuid.uuid4().hex[:8]}"
+        variants: dict[str, Variant] = {}
+        shadows: dict[str, Variant] = {}
+        try:
+            for declared in config.request["ProductionVariants"]:
+                kept = keep.get(declared["VariantName"], {})
+                variant = await self._prepare(endpoint, folder, {**declared, **kept}, known or {})
+                variants[variant.name] = variant
+            for declared in config.request.get("ShadowProductionVariants", ()):
+                shadow = await self._prepare(endpoint, folder, declared, known or {})
+                shadows[shadow.name] = shadow
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        declared_capture = keep.get("", config.request.get("DataCaptureConfig"))
+        capture = CaptureConfig.parse(declared_capture)
+        seed = random.Random(f"{self._options.seed}/{endpoint.name}" if self._options.seed is not None else None)  # noqa: S311 - a sample of requests is no secret
+        writer = Capture(capture, endpoint.name, self._moto.write_object, seed) if capture else None
+        return Fleet(config, variants, folder, declared_capture, writer, shadows=shadows)
+
+    async def _prepare(
+        self, endpoint: Endpoint, folder: Path, declared: Mapping[str, Any], known: Mapping[str, Container]
+    ) -> Variant:
+        """The variant with its model unpacked, no instance started."""
+        name = declared["VariantName"]
+        if "ModelName" not in declared:
+            raise InstanceError(f"variant {name}: inference-component variants are not supported locally")
+        container = known.get(name) or self._moto.container(endpoint.region, declared["ModelName"])
+        if not fnmatch.fnmatchcase(container.image, self._options.serve_image):
+            raise InstanceError(
+                f"image {container.image or '(none)'} is not sagestage's: needs Docker"
+                f" (this cloud starts only images that match {self._options.serve_image})"
+            )
+        base_dir = folder / name
+        await asyncio.to_thread(artifacts.unpack, self._moto, container.artifact, base_dir)
+        timeout = float(declared.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_STARTUP_S))
+        make_spec = functools.partial(
+            _spec, name, base_dir, container.environment, self.home(endpoint) / "logs", folder.name, timeout
+        )
+        return Variant(
+            name=name,
+            weight=declared.get("InitialVariantWeight", 1.0),
+            count=declared.get("InitialInstanceCount", 1),
+            container=container,
+            serverless=declared.get("ServerlessConfig"),
+            fleet=VariantFleet(self._launcher, make_spec, self._options.max_instances),
+        )
+
+
+def _spec(
+    variant: str, base_dir: Path, environment: Mapping[str, str], logs: Path, fleet: str, timeout_s: float, number: int
+) -> InstanceSpec:
+    return InstanceSpec(
+        variant=variant,
+        base_dir=base_dir,
+        environment=environment,
+        log=logs / f"{variant}-{number}.{fleet}.log",
+        startup_timeout_s=timeout_s,
+    )
