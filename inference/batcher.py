@@ -152,18 +152,16 @@ class Batcher:
 
     def _run(self) -> None:
         parts = self._queue.take(self._max_batch_rows)
-        rows = sum(part.stop - part.start for part in parts)
+        rows = sum([part.stop - part.start for part in parts])
         if parts:
             now = self._loop.time()
-            for part in parts:
-                if part.start == 0:
-                    self._recorder.took("queue", now - part.job.arrived)
+            self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
         work = Work()
         if rows <= self._model.inline_rows:
-            self._settle(parts, self._compute(parts, work) if parts else [], work, rows)
+            self._settle(parts, self._compute(parts, work) if parts else [], work)
         else:
             computed = self._loop.run_in_executor(self._thread, self._compute, parts, work)
-            computed.add_done_callback(lambda done: self._settle(parts, done.result(), work, rows))
+            computed.add_done_callback(lambda done: self._settle(parts, done.result(), work))
 
     def _compute(self, parts: Sequence[Part], work: Work) -> Sequence[Predictions | Exception]:
         """One outcome a part. A row that cannot be answered fails its own request alone."""
@@ -194,11 +192,8 @@ class Batcher:
             return self._model.read(list(chain.from_iterable(given)) if len(given) > 1 else given[0])  # type: ignore[arg-type]
         return Rows.concat([rows if isinstance(rows, Rows) else self._model.read(rows) for rows in given])
 
-    def _settle(
-        self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception], work: Work, rows: int
-    ) -> None:
+    def _settle(self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception], work: Work) -> None:
         if parts:
-            self._recorder.batch(rows)
             self._recorder.took("transform", work.transform_s)
             self._recorder.took("model", work.model_s)
             self._recorder.put(Cell.QUEUED, self._queue.rows)

@@ -22,7 +22,8 @@ from inference.sharing import Channel
 from inference.telemetry import Board, Cell
 
 if TYPE_CHECKING:
-    from inference.app import App, Served
+    from inference.app import App
+    from inference.invocation import Served
 
 PAGE = 100
 """Models in one answer of GET /models; `next_page_token` asks for the rest."""
@@ -49,6 +50,11 @@ class MultiModel:
         served.recorder.put(Cell.LAST_USED, time())
         return served
 
+    def waiting(self) -> None:
+        """Say in each model's counters how many rows wait for it."""
+        for served in self._served.values():
+            served.recorder.put(Cell.QUEUED, served.batcher.waiting)
+
     async def manage(self, method: str, name: str | None, query: str, body: bytes) -> tuple[int, bytes]:
         """List, load, describe or unload; status and JSON body."""
         match method, name:
@@ -70,7 +76,9 @@ class MultiModel:
                 error = None
                 try:
                     loaded = await asyncio.to_thread(self._read, path)
-                    self._served[name] = self._app.serve(loaded, self._board.recorder(self._worker, block))
+                    self._served[name] = self._app.serve(
+                        loaded, self._board.recorder(self._worker, block), verified=True
+                    )
                     self._served[name].recorder.put(Cell.LAST_USED, time())
                     self._paths[name] = path
                 except (StartError, ContractError) as problem:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
@@ -31,8 +31,7 @@ class Job:
     answers: list[Predictions] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(NamedTuple):
     """Rows start..stop of a job: its share of one batch."""
 
     job: Job
@@ -74,17 +73,23 @@ class Queue:
     def take(self, max_rows: int) -> list[Part]:
         """The next batch, of at most `max_rows` rows.
 
-        A job whose caller has given up is dropped. One that does not fit gives what fits and stands at the end of
-        the queue with the rest.
+        A job whose caller has given up is dropped. One that no batch holds gives what fits and stands at the end of
+        the queue with the rest; one that fits into a batch is not split, but waits for the next.
         """
         parts: list[Part] = []
         room = max_rows
         while self._jobs and room > 0:
             job = self._jobs.popleft()
             start, left = job.taken, job.count - job.taken
-            self.rows -= left
             if job.future.done():
+                self.rows -= left
                 continue
+            if (
+                room < left <= max_rows and parts
+            ):  # it fits into a batch of its own: splitting it costs more than it saves
+                self._jobs.appendleft(job)
+                break
+            self.rows -= left
             share = min(left, room)
             parts.append(Part(job, start, start + share))
             job.taken += share

@@ -79,6 +79,9 @@ CELLS = _STAGES + len(STAGES) * _WIDE
 _STATUS_AT = {status: _STATUS + place for place, status in enumerate(STATUSES)}
 _ERROR_AT = {error: _ERROR + place for place, error in enumerate(ERRORS)}
 _STAGE_AT = {stage: _STAGES + place * _WIDE for place, stage in enumerate(STAGES)}
+_GOOD = _STATUS_AT[200]
+_QUEUE, _ENCODE, _REQUEST = (_STAGE_AT[stage] for stage in ("queue", "encode", "request"))
+_ENCODE_SUM, _REQUEST_SUM = _ENCODE + _WIDE - 1, _REQUEST + _WIDE - 1
 
 LABEL_BYTES = 512
 _DOUBLE = 8
@@ -121,9 +124,22 @@ class Recorder:
         cells[at + bisect_left(SECONDS, seconds)] += 1.0
         cells[at + _WIDE - 1] += seconds
 
-    def batch(self, rows: int) -> None:
-        """Count a batch and its rows."""
+    def good(self, before_s: float, encode_s: float) -> None:
+        """Count a request that was answered: the time until its answer was known, and that of writing it."""
         cells = self._cells
+        cells[_GOOD] += 1.0
+        cells[_ENCODE + bisect_left(SECONDS, encode_s)] += 1.0
+        cells[_ENCODE_SUM] += encode_s
+        whole = before_s + encode_s
+        cells[_REQUEST + bisect_left(SECONDS, whole)] += 1.0
+        cells[_REQUEST_SUM] += whole
+
+    def batch(self, rows: int, waited_s: Sequence[float]) -> None:
+        """Count a batch, its rows, and how long each request that begins in it has waited."""
+        cells = self._cells
+        for one in waited_s:
+            cells[_QUEUE + bisect_left(SECONDS, one)] += 1.0
+        cells[_QUEUE + _WIDE - 1] += sum(waited_s)
         cells[Cell.ROWS] += rows
         cells[_BATCHES + bisect_left(ROWS, rows)] += 1.0
         cells[_BATCHES + len(ROWS) + 1] += rows

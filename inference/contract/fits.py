@@ -121,10 +121,12 @@ class NumericVectors:
             constant=~(std > 0.0),
         )
 
-    def clean(self, here: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-        """Clip and impute; the values, and how many of each column were missing and were clipped."""
+    def clean(self, here: Floats) -> tuple[Floats, NDArray[np.int64] | int, NDArray[np.int64] | int]:
+        """Clip and impute; the values, and how many of each column were missing and were clipped (0: none of any)."""
         values = here[:, self.index]
         clipped = np.minimum(np.maximum(values, self.lower), self.upper)
+        if not (clipped != values).any():  # most often: counting by column would take longer than all the rest
+            return clipped, 0, 0
         missing = np.isnan(values)
         lacking = np.count_nonzero(missing, axis=0)
         changed = np.count_nonzero(clipped != values, axis=0) - lacking  # NaN differs from itself

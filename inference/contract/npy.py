@@ -24,7 +24,7 @@ MAX_DIMENSIONS = 2
 
 
 def read(body: bytes) -> Floats:
-    """The array as float64, shape (rows, columns).
+    """The array as float64, shape (rows, columns); it may lie in the body itself, and is then read-only.
 
     Raises:
         InputError: not an .npy file, cut short, or not a two-dimensional array of numbers.
@@ -36,7 +36,7 @@ def read(body: bytes) -> Floats:
         raise InputError(f"the header says {shape} of {dtype}, {len(body) - offset} bytes follow: cut short or damaged")
     array = np.frombuffer(body, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
     with np.errstate(over="ignore"):
-        return array.astype(np.float64)
+        return array.astype(np.float64, order="C", copy=False)
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

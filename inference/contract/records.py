@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -145,6 +146,8 @@ class RecordReader:
 
     def _check_numbers(self, values: Floats) -> None:
         """Raise InputError at the first infinite value, and the first that is no integer in a column of integers."""
+        if not self._whole and np.isfinite(values).all():
+            return
         wrong = np.isinf(values)
         with np.errstate(invalid="ignore"):
             whole = values[:, self._whole]
@@ -166,15 +169,21 @@ class RecordReader:
         try:
             rows = instances if kinds == {list} else list(map(self._pick, instances))  # type: ignore[arg-type]
             flat = list(chain.from_iterable(rows))
-            if not set(map(type, flat)) <= _NUMBERS:
+            kinds = set(map(type, flat))
+            if not kinds <= _NUMBERS:
                 return None
-            values = np.array(flat, dtype=np.float64).reshape(len(instances), count)
+            # an array first: numpy reads a list of numbers in four times the time
+            typed = np.array(flat, dtype=np.float64) if type(None) in kinds else np.frombuffer(array("d", flat))
+            values = typed.reshape(len(instances), count)
         except (KeyError, OverflowError):
             return None
-        missing = np.isnan(values)
-        if np.isinf(values).any() or np.count_nonzero(missing) != flat.count(None):
-            return None
+        missing = None
+        if not np.isfinite(values).all():
+            missing = np.isnan(values)
+            if np.isinf(values).any() or np.count_nonzero(missing) != flat.count(None):
+                return None
         if self._whole:
+            missing = np.isnan(values) if missing is None else missing
             whole = values[:, self._whole]
             with np.errstate(invalid="ignore"):
                 if not ((np.rint(whole) == whole) & (np.abs(whole) < EXACT) | missing[:, self._whole]).all():
@@ -183,9 +192,11 @@ class RecordReader:
 
     def _placed(self, values: Floats) -> Rows:
         """Rows without a history, from the values of the inputs alone."""
+        target = self._target
         matrix: Floats = np.empty((len(values), len(self.names)), dtype=np.float64)
-        matrix[:, self._target] = NAN
-        matrix[:, self._places] = values
+        matrix[:, :target] = values[:, :target]
+        matrix[:, target] = NAN
+        matrix[:, target + 1 :] = values[:, target:]
         return Rows.alone(matrix)
 
     def read_texts(self, cells: Sequence[Sequence[str]], names: tuple[str, ...]) -> Rows:

@@ -116,17 +116,19 @@ class Transform(Frozen):
         matrix = np.empty((count, len(self.feature_names)), dtype=np.float32)
         complete = np.ones(count, dtype=np.bool_)
         column = 0
-        here = rows.values[rows.emit]
+        here = rows.values if rows.emit is rows.start else rows.values[rows.emit]  # `Rows.alone`: all of them
         if self.numeric:
             fits = self._numeric_fits
             values, missing, clipped = fits.clean(here)
-            changes[0, fits.index], changes[1, fits.index] = clipped, missing
+            if not isinstance(missing, int):
+                changes[0, fits.index], changes[1, fits.index] = clipped, missing
             scaled = fits.scale(values)
             column = len(self.numeric)
             matrix[:, :column] = scaled
-            left, right = self._product_pairs
-            matrix[:, column : column + len(left)] = scaled[:, left] * scaled[:, right]
-            column += len(left)
+            if self.products:
+                left, right = self._product_pairs
+                matrix[:, column : column + len(left)] = scaled[:, left] * scaled[:, right]
+                column += len(left)
         for calendar in self.calendar:
             seconds = here[:, self.table.index(calendar.name)]
             for part in calendar.parts:

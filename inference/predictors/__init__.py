@@ -17,7 +17,7 @@ Kind = Literal["auto", "numpy", "onnx", "torch", "compile"]
 Device = Literal["auto", "cpu", "cuda"]
 Autocast = Literal["none", "bf16", "fp16"]
 
-INLINE_FLOPS = 4_000_000
+INLINE_FLOPS = 10_000_000
 """What takes well under a millisecond on one core: such a batch is computed on the event loop itself, since handing
 it to a thread and back costs more than it saves."""
 

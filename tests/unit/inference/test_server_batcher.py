@@ -205,16 +205,37 @@ def test_holding_back_depends_on_who_is_on_the_way() -> None:
     assert hold_s(rows=8, max_rows=8, max_wait_s=0.002, arriving=2, age_s=0.0) == 0.0
 
 
+def job(count: int, arrived: float = 0.0) -> Job:
+    return Job(rows(*range(count)), asyncio.get_running_loop().create_future(), arrived, count)
+
+
+def taken(queue: Queue, max_rows: int) -> list[tuple[int, int]]:
+    return [(part.start, part.stop) for part in queue.take(max_rows)]
+
+
 def test_the_queue_counts_what_waits() -> None:
     async def main() -> None:
         queue = Queue()
-        queue.push(Job(rows(*range(5)), asyncio.get_running_loop().create_future(), 0.0, 5))
-        queue.push(Job(rows(*range(4)), asyncio.get_running_loop().create_future(), 1.0, 4))
-        assert [(part.start, part.stop) for part in queue.take(6)] == [(0, 5), (0, 1)]
-        assert queue.rows == 3
+        queue.push(job(9))
+        queue.push(job(4, 1.0))
+        assert taken(queue, 6) == [(0, 6)]
+        assert queue.rows == 7
         assert queue.age_s(now=4.0) == 3.0
-        assert [(part.start, part.stop) for part in queue.take(6)] == [(1, 4)]
+        assert taken(queue, 6) == [(0, 4)]
+        assert taken(queue, 6) == [(6, 9)]
         assert (queue.rows, queue.take(6)) == (0, [])
+
+    run(main)
+
+
+def test_a_request_that_fits_into_a_batch_of_its_own_is_not_split() -> None:
+    async def main() -> None:
+        queue = Queue()
+        for _ in range(3):
+            queue.push(job(4))
+        assert taken(queue, 6) == [(0, 4)]
+        assert queue.rows == 8
+        assert taken(queue, 8) == [(0, 4), (0, 4)]
 
     run(main)
 

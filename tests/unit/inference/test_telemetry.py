@@ -25,7 +25,7 @@ def test_totals_are_the_sum_over_workers(observed: list[tuple[int, float]]) -> N
     made = board()
     for worker, seconds in observed:
         made.recorder(worker).answered(200, seconds)
-        made.recorder(worker).batch(2)
+        made.recorder(worker).batch(2, [seconds])
     (total,) = made.totals()
     histogram = total.stages["request"]
     assert total.statuses[200] == sum(histogram.counts) == len(observed)
@@ -55,7 +55,7 @@ def test_the_text_is_what_prometheus_reads() -> None:
 def test_a_block_that_is_given_up_is_forgotten() -> None:
     made = board()
     made.label(1, {"model": "x"})
-    made.recorder(0, 1).batch(5)
+    made.recorder(0, 1).batch(5, [0.001])
     made.label(1, None)
     made.label(1, {"model": "y"})
     assert [total.single[Cell.ROWS] for total in made.totals()] == [0.0, 0.0]

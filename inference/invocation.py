@@ -1,0 +1,166 @@
+"""POST /invocations for one model: admit, read, batch, answer. The hot path: what can be done once is done before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]  # granian does not mark what it re-exports
+
+from inference.batcher import Batcher
+from inference.cache import Cache
+from inference.contract import codecs
+from inference.contract.errors import UnsupportedContentTypeError
+from inference.contract.schema import Rows
+from inference.errors import (
+    Headers,
+    MethodNotAllowedError,
+    NotAcceptableError,
+    NotReadyError,
+    PayloadTooLargeError,
+)
+from inference.flights import Flights, Phase
+from inference.model import Model
+from inference.settings import Settings
+from inference.telemetry import Recorder
+
+T = TypeVar("T")
+
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+VERSION = "x-sagestage-model-version"
+LATENCY_MS = "x-sagestage-latency-ms"
+JSON_HEADERS: Headers = [("content-type", codecs.JSON)]
+UNVERIFIED = "the golden rows have not been replayed yet"
+INLINE_BYTES = 262_144
+"""A body beyond this is decoded on a thread (3 ms and more of work), so that /ping and small requests get through."""
+INLINE_NPY_BYTES = 1_048_576
+"""Likewise for arrays, which are read ten and more times as fast."""
+INLINE_ANSWERS = 2_000
+"""Likewise for the rows of an answer."""
+RAW_ROWS = 64
+"""A JSON request of at most so many rows is read together with the rest of its batch."""
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """A model with its batcher, its counters and its cache; it answers once it is `verified`."""
+
+    model: Model
+    batcher: Batcher
+    recorder: Recorder
+    cache: Cache | None = None
+    verified: bool = False
+
+
+class Invocations:
+    """Answers invocations, on one event loop, with one thread for what takes long to read or write."""
+
+    def __init__(self, settings: Settings, flights: Flights) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._flights = flights
+        self._max_bytes = settings.max_payload_bytes
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="codec")
+
+    async def answer(self, scope: Scope, proto: HTTPProtocol, started: float, served: Served) -> None:
+        """Answer one request and count it. Raises what is wrong with it; then it is neither answered nor counted."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # granian runs every request as a task
+        flight = self._flights.enter(task, proto)
+        try:
+            get = scope.headers.get
+            content_type = get("content-type")
+            media_type, accept = _admit(scope, served, content_type, get("accept"))
+            batcher, recorder = served.batcher, served.recorder
+            ticket = batcher.announce()
+            try:
+                body = await proto() if self._fits(get("content-length")) else await self.body(proto)
+            finally:
+                batcher.arrived(ticket)
+            flight.phase = Phase.ANSWERING
+            if len(body) > (INLINE_NPY_BYTES if media_type == codecs.NPY else INLINE_BYTES):
+                rows: Any = await self.threaded(partial(_decode, served.model, body, media_type, content_type))
+            else:
+                rows = _rows(served.model, body, media_type, content_type)
+            if served.cache is None or isinstance(rows, Rows):
+                predictions = await batcher.submit(rows)
+            else:
+                predictions = await served.cache.get(rows, batcher.submit, recorder)
+            now = perf_counter()
+            latency_ms = round((now - started) * 1000, 3)
+            version = served.model.version
+            if len(predictions) <= INLINE_ANSWERS:
+                content = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
+            else:
+                content = await self.threaded(
+                    partial(codecs.encode, predictions, accept, version=version, latency_ms=latency_ms)
+                )
+            headers = JSON_HEADERS
+            if accept != codecs.JSON:
+                headers = [("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms))]
+            if (attributes := get(CUSTOM_ATTRIBUTES)) is not None:
+                headers = [*headers, (CUSTOM_ATTRIBUTES, attributes)]
+            proto.response_bytes(200, headers, content)
+            recorder.good(now - started, perf_counter() - now)
+        except asyncio.CancelledError:
+            raise self._flights.given_up(flight) from None
+        finally:
+            self._flights.leave(task)
+
+    async def body(self, proto: HTTPProtocol) -> bytes:
+        """The whole body of unknown length, counted as it comes. Raises PayloadTooLargeError."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in proto:
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def threaded(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Have the thread do something that takes long."""
+        return self._loop.run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Give the thread back."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, length: str | None) -> bool:
+        """Whether the body's length is known and within the limit. Raises PayloadTooLargeError when it is beyond."""
+        if length is None:
+            return False
+        if int(length) > self._max_bytes:
+            raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes: {length}")
+        return True
+
+
+def _admit(scope: Scope, served: Served, content_type: str | None, accept: str | None) -> tuple[str, str]:
+    """The types of the body and of the answer. Raises what is wrong with the request's first lines."""
+    if scope.method != "POST":
+        raise MethodNotAllowedError(scope.method, scope.path, "POST")
+    if not served.verified:
+        raise NotReadyError(UNVERIFIED)
+    media_type = codecs.media_type(content_type)
+    if media_type not in codecs.READABLE:
+        raise codecs.unsupported(media_type)
+    try:
+        return media_type, codecs.accepted(accept, media_type)
+    except UnsupportedContentTypeError as error:
+        raise NotAcceptableError(str(error)) from None
+
+
+def _rows(model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
+    """The rows of a body: typed, or for a small one in JSON as they were sent, to be read with their batch."""
+    if media_type in (codecs.JSON, codecs.JSON_LINES):
+        instances = codecs.instances(body, media_type)
+        return instances if 0 < len(instances) <= RAW_ROWS else model.read(instances)
+    return _decode(model, body, media_type, content_type)
+
+
+def _decode(model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows:
+    return codecs.decode(body, media_type, model.reader, header=codecs.csv_header(content_type))
