@@ -110,7 +110,7 @@ class Alarm:
         written: the bound as its author wrote it, for error messages.
     """
 
-    name: Annotated[str, within(limits.VARIANT_NAME)]
+    name: Annotated[str, within(limits.ALARM_NAME)]
     _: KW_ONLY
     metric: Annotated[str, within(limits.METRIC_NAME)]
     namespace: Annotated[str, within(limits.NAMESPACE)] = metrics.INVOCATION_METRICS

@@ -10,10 +10,13 @@ class InfraError(Exception):
 class SpecError(InfraError, ValueError):
     """A declaration that breaks a documented limit: every problem of it, each with its value, limit and source.
 
+    As text: the problem, or their number and a line for each.
+
     Attributes:
         problems: one sentence each, in the order of the declaration.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} problems:{lines}")

@@ -129,6 +129,20 @@ class Length:
 
 
 @dataclass(frozen=True)
+class Form:
+    """A text of a form that no shape of the API has."""
+
+    pattern: str
+    source: str
+
+    def problem(self, value: str) -> str | None:
+        """Why the text is refused, or None."""
+        if re.fullmatch(self.pattern, value):
+            return None
+        return f"must match {self.pattern}, got {value!r} ({self.source})"
+
+
+@dataclass(frozen=True)
 class OneOf:
     """A value of an enum of SageMaker's API."""
 
@@ -163,7 +177,7 @@ class Float32:
         return f"must be exact in float32, got {got}: use integers (SageMaker API, {self.api})"
 
 
-Limit = Number | Text | Length | OneOf | Float32
+Limit = Number | Text | Length | Form | OneOf | Float32
 
 # Names
 ENDPOINT_NAME = Text("EndpointName")
@@ -278,6 +292,8 @@ CONTENT_TYPE = Text("CsvContentType")
 
 # Alarms: 1-minute periods, and no window above one day
 ALARM_MINUTES = Number(at_least=Bound(1, CLOUDWATCH), at_most=Bound(1440, CLOUDWATCH))
+# A part of an alarm's name, of at most 255 characters: the endpoint's and the variant's take up to 63 each.
+ALARM_NAME = Form(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", f"{CLOUDWATCH}, beside the names of endpoint and variant")
 METRIC_NAME = Length("CloudWatch, PutMetricAlarm: MetricName", 1, 255)
 NAMESPACE = Length("CloudWatch, PutMetricAlarm: Namespace", 1, 255)
 DIMENSIONS = Number(at_most=Bound(30, "CloudWatch, PutMetricAlarm: Dimensions"))

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import traceback
 from pathlib import Path
 
 import pulumi
@@ -16,7 +17,9 @@ programs = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.start
 program = pulumi.Config().require("program")
 if program not in programs:
     raise pulumi.RunError(f"sagestage:program must be one of {', '.join(programs)}, got {program!r}")
+path = str(HERE / f"{program}.py")
 try:
-    runpy.run_path(str(HERE / f"{program}.py"))  # not imported: one process may run it for many previews
+    runpy.run_path(path)  # not imported: one process may run it for many previews
 except InfraError as error:
-    raise pulumi.RunError(str(error)) from None
+    line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path][-1]
+    raise pulumi.RunError(f"{program}.py, line {line}: {error}") from None

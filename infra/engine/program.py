@@ -96,7 +96,7 @@ def _told(error: BaseException, project: Project) -> EngineError:
     if text.startswith("The Pulumi CLI does not support"):
         return unsupported(text.removeprefix("The Pulumi CLI does not support").partition(". Please")[0].strip())
     if isinstance(error, pulumi.RunError):
-        return EngineError(f"{project.program.name}: {text}")
+        return EngineError(text)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(project.root)]
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     place = f" ({Path(own[-1].filename).relative_to(project.root)}:{own[-1].lineno})" if own else ""

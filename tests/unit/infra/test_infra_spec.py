@@ -28,7 +28,7 @@ def endpoint(**changes: Any) -> EndpointSpec:
 def problems(make: Any) -> str:
     with pytest.raises(SpecError) as caught:
         make()
-    assert str(caught.value) == "; ".join(caught.value.problems)
+    assert all(problem in str(caught.value) for problem in caught.value.problems)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,6 +78,17 @@ def test_every_problem_of_a_variant_is_reported_with_its_value() -> None:
 def test_a_limit_names_value_limit_and_source() -> None:
     text = problems(lambda: Scaling(minimum=0, maximum=1, invocations_per_minute=1))
     assert text == "Scaling: minimum must be at least 1, got 0 (SageMaker: a real-time variant cannot scale to zero)"
+
+
+def test_several_problems_stand_on_a_line_each() -> None:
+    assert problems(lambda: Canary(60, 90)).splitlines()[:2] == [
+        "2 problems:",
+        "  - Canary: percent must be at most 50, got 60 (SageMaker, deployment guardrails)",
+    ]
+
+
+def test_a_percentile_with_a_fraction_names_an_alarm() -> None:
+    assert Alarm.latency("p99.9", above_ms=200).name == "p99.9-latency"
 
 
 def test_rules_over_several_fields_are_reported_together_with_those_over_one() -> None:
