@@ -27,10 +27,18 @@ class Stage:
     name: str
     summary: str = ""
     _update: Callable[[str, float | None, str], None] = field(default=lambda _text, _fraction, _detail: None)
+    _remark: Callable[[str, str], None] = field(default=lambda _severity, _text: None)
+    _remarked: set[str] = field(default_factory=set)
 
     def at(self, text: str, fraction: float | None = None, *, detail: str = "") -> None:
         """Show what the stage is at, and the fraction done (0..1) where it is known; `detail` for a terminal only."""
         self._update(text, fraction, detail)
+
+    def remark(self, severity: str, text: str) -> None:
+        """Show what somebody has to say about it, once: `info`, `warning` or `error`."""
+        if text not in self._remarked:
+            self._remarked.add(text)
+            self._remark(severity, text)
 
 
 class Stages:
@@ -71,7 +79,7 @@ class Stages:
     def stage(self, name: str) -> Iterator[Stage]:
         """Run a stage; its `summary` is shown when it ends, or a cross when it fails."""
         begin = self._clock()
-        stage = Stage(name)
+        stage = Stage(name, _remark=self._remark)
         task = None
         if self._live is not None:
             live, task = self._live, self._live.add_task(f"{name:<{WIDTH}}", total=None, at="")
@@ -104,6 +112,9 @@ class Stages:
     def warn(self, text: str) -> None:
         """Print a remark on something odd."""
         self.say(f"[yellow]![/] {escape(text)}")
+
+    def _remark(self, severity: str, text: str) -> None:
+        self.say(f"[dim]i[/] {escape(text)}") if severity == "info" else self.warn(text)
 
     def show(self, renderable: RenderableType) -> None:
         """Print a table above the bars."""

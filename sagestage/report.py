@@ -114,10 +114,15 @@ def change_sentence(result: Result) -> str:
 
 
 def follow(stage: Stage) -> Callable[[Event], None]:
-    """An engine's listener that shows each step in the stage."""
+    """An engine's listener that shows each step in the stage, and what the program and the provider remark."""
     stage.at("running the program")
 
     def listen(event: Event) -> None:
+        message = getattr(event, "message", None)
+        severity = getattr(event, "severity", None)
+        if message is not None and severity is not None:
+            stage.remark(severity, str(message).strip())
+            return
         step = getattr(event, "step", None)
         if step is not None and step.op not in HIDDEN:
             stage.at(f"{step.op}", detail=step.name)

@@ -6,6 +6,8 @@ import itertools
 import pytest
 from rich.console import Console
 
+from infra.engine import Diagnostic
+from sagestage import report
 from sagestage.progress import Stages
 
 
@@ -54,3 +56,15 @@ def test_a_terminal_sees_the_stage_while_it_runs() -> None:
         stage.at("epoch 3", 0.5, detail="of 6")
         while "epoch 3 of 6" not in out.getvalue():  # drawn by a thread, ten times a second
             pass
+
+
+def test_what_the_program_remarks_is_shown_once() -> None:
+    stages, out = plain()
+    with stages, stages.stage("up") as stage:
+        listen = report.follow(stage)
+        for _ in range(2):  # the plan of an `up`, and the `up` itself
+            listen(Diagnostic("warning", "image 'x:latest' may change its content"))
+            listen(Diagnostic("info", "the role of model m was given: it needs this policy [dim]"))
+    told = out.getvalue()
+    assert told.count("! image 'x:latest' may change its content") == 1
+    assert told.count("i the role of model m was given: it needs this policy [dim]") == 1
