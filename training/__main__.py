@@ -1,4 +1,4 @@
-"""`python -m training train`: the training container's entry point, and the same run with plain options."""
+"""`python -m training train` or `monitor`: the training container's entry points, and the same with plain options."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NoReturn, TextIO
 from training.config import TrainConfig
 from training.errors import TrainingError
 from training.events import EpochFinished, Event, StageFinished, TrialAdvanced
+from training.monitor import command as monitoring
 
 MISSED_GATE = 3
 EXAMPLE = """\
@@ -64,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and return the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     options = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
-    options.pop("command")
+    command = options.pop("command")
     debug = options.pop("debug")
     try:
+        if command == monitoring.JOB or (not options and monitoring.is_job()):
+            return monitoring.run(options, _say)
         return _options_run(options) if options else _container_run()
     except TrainingError as error:
         if debug:
@@ -146,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         default = "" if field.is_required() else f" (default {_default(field.default)})"
         text = HELP.get(name, name.replace("_", " "))
         train.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=f"{text}{default}".replace("%", "%%"))
+    monitoring.add_to(commands, form)
     return parser
 
 

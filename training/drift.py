@@ -2,7 +2,7 @@
 
 `statistics.json` and `constraints.json` have the form of SageMaker Model Monitor's baselines (its developer guide,
 "Schema for Statistics" and "Schema for Constraints"), with exact counts in equal buckets in place of a sketch;
-`drift.json` has the deciles, and windows of consecutive rows.
+`drift.json` is what `training.monitor` reads.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ from typing import Any
 import numpy as np
 
 from inference.contract.schema import Column, Floats, Kind
-from inference.contract.transform import Transform
 from training.dataset import Dataset, Part
-from training.heldout import records
 from training.statistics import Moments, moments, quantiles
 
 CHUNK_ROWS = 65_536
 BUCKETS = 10
 DECILES = tuple(tenth / 10.0 for tenth in range(11))
-WINDOWS, WINDOW_ROWS = 8, 64
 MAX_DOMAIN = 100
 """A column with more texts has no domain that a monitor could check."""
 _TYPES = {Kind.NUMERIC: "Fractional", Kind.INTEGER: "Integral", Kind.CATEGORICAL: "String", Kind.TIME: "Fractional"}
 
 
-def baseline(dataset: Dataset, transform: Transform) -> dict[str, dict[str, Any]]:
+def baseline(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """The content of each file, by its name."""
 
     def chunks() -> Iterable[Floats]:
@@ -62,21 +59,6 @@ def baseline(dataset: Dataset, transform: Transform) -> dict[str, dict[str, Any]
                     "categorical_drift_method": "LInfinity",
                 },
             },
-        },
-        "drift.json": {
-            "target": transform.table.target,
-            "columns": {
-                column.name: {
-                    "kind": column.kind,
-                    "missing": 1.0 - int(found.count[index]) / rows,
-                    "mean": float(found.mean[index]),
-                    "std": float(found.std[index]),
-                    "deciles": deciles[index].tolist(),
-                }
-                for index, column in enumerate(dataset.columns)
-                if column.kind is not Kind.CATEGORICAL and found.count[index]
-            },
-            "windows": _windows(dataset, rows),
         },
     }
 
@@ -159,11 +141,3 @@ def _constraints(
         domain = [text for text, count in zip(texts, counts.tolist(), strict=True) if count]
         return head | ({"string_constraints": {"domains": domain}} if len(domain) <= MAX_DOMAIN else {})
     return head | ({"num_constraints": {"is_non_negative": bool(deciles[0] >= 0.0)}} if present else {})
-
-
-def _windows(dataset: Dataset, rows: int) -> list[list[dict[str, Any]]]:
-    """Consecutive training rows, spread over the part, as records."""
-    size = min(WINDOW_ROWS, rows)
-    starts = np.unique(np.linspace(0, rows - size, WINDOWS).round().astype(np.int64)).tolist()
-    values = dataset.spill.open()
-    return [records(dataset.columns, dataset.spill.texts, values[start : start + size]) for start in starts]

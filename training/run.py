@@ -25,7 +25,7 @@ from inference.contract.network import NetworkSpec, Single, forward
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Floats, Rows, Task
 from inference.contract.transform import Transform
-from training import baselines, calibrate, champion, evaluate, features, gate, report, storage, tune
+from training import baselines, calibrate, champion, drift_series, evaluate, features, gate, report, storage, tune
 from training import dataset as data
 from training.assess import Evaluation, assess
 from training.baselines import Baseline
@@ -321,6 +321,9 @@ def _finish(
                 versions=versions(),
             )
             digest = _pack(path, manifest, weights, golden(held_out, predictions))
+            drift_series.write(
+                path.parent, prepared.dataset, prepared.transform, predict, name=config.name, sha256=digest
+            )
             stage.summary = f"{path.name}, {path.stat().st_size:,} bytes, sha256 {digest[:12]}…"
     left_out = {str(part): left for part, left in prepared.features.left_out.items()}
     warnings = (*prepared.warnings, *oddities)

@@ -27,7 +27,7 @@ def read(body: bytes, reader: RecordReader, *, parquet: bool) -> Rows:
         InputError: the body is not of that format, unfolds to too much, or a column does not fit the schema.
     """
     try:
-        table = _parquet(body) if parquet else _stream(body)
+        table = unpacked(body, parquet=parquet)
     except (pa.ArrowException, OSError, ValueError) as error:
         kind = "Parquet file" if parquet else "Arrow stream"
         raise InputError(f"not a readable {kind}: {str(error).splitlines()[0]}") from None
@@ -63,6 +63,16 @@ def write(predictions: Predictions, *, parquet: bool) -> bytes:
         with pa.ipc.new_stream(file, table.schema) as stream:
             stream.write_table(table)
     return file.getvalue()
+
+
+def unpacked(body: bytes, *, parquet: bool) -> pa.Table:
+    """The table of a body, within bounds.
+
+    Raises:
+        InputError: it unfolds to too much.
+        pyarrow.ArrowException, OSError, ValueError: it is not of that format.
+    """
+    return _parquet(body) if parquet else _stream(body)
 
 
 def _parquet(body: bytes) -> pa.Table:

@@ -28,3 +28,23 @@ OF_TASK = {
     Task.CLASSIFICATION: (Metric.ACCURACY, Metric.LOG_LOSS, Metric.AUC),
 }
 """Which metrics a task has, in the order that reports show."""
+
+
+NAMESPACE = "Sagestage/Model"
+"""CloudWatch's namespace of what is measured of a model behind an endpoint."""
+ENDPOINT, VARIANT = "EndpointName", "VariantName"
+"""The dimensions of each of them."""
+
+
+class Monitored(StrEnum):
+    """A metric of a model in production, a value a window."""
+
+    FEATURE_DRIFT = "FeatureDrift"
+    DRIFTED_COLUMNS = "DriftedColumns"
+    PREDICTION_DRIFT = "PredictionDrift"
+    MISSING_SHARE = "MissingShare"
+    ACCURACY = "Accuracy"
+    LOG_LOSS = "LogLoss"
+    R2 = "R2"
+    MAE = "MAE"
+    RECORDS_READ = "RecordsRead"

@@ -11,12 +11,14 @@ from inference.contract import artifact
 from inference.contract.artifact import Manifest
 from inference.contract.network import NetworkSpec, forward
 from inference.contract.predictions import Predictions
-from training import champion, demo, drift
+from inference.contract.schema import Rows
+from training import champion, demo, drift, drift_series
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError
 from training.features import Coder
 from training.heldout import HeldOut
+from training.monitor.baseline import Baseline
 from training.package import golden
 from training.prepared import Prepared, prepare
 
@@ -102,7 +104,7 @@ def test_a_champion_that_is_gone_damaged_or_of_other_columns_is_refused(prepared
 
 
 def test_the_baseline_for_drift_counts_every_training_row(prepared: Prepared) -> None:
-    files = drift.baseline(prepared.dataset, prepared.transform)
+    files = drift.baseline(prepared.dataset)
     statistics, constraints = files["statistics.json"], files["constraints.json"]
     rows = len(prepared.dataset.parts[Part.TRAIN])
     assert statistics["dataset"] == {"item_count": rows}
@@ -123,8 +125,29 @@ def test_the_baseline_for_drift_counts_every_training_row(prepared: Prepared) ->
     assert set(by_name["weather"]["string_constraints"]["domains"]) <= set(demo.WEATHER)
     assert by_name["demand"]["num_constraints"] == {"is_non_negative": True}
     assert by_name["humidity"]["completeness"] < 1.0
-    windows = files["drift.json"]["windows"]
-    assert [len(window) for window in windows] == [64] * 8
-    assert windows[0][0]["timestamp"] == "2024-04-01T00:00:00"
-    deciles = files["drift.json"]["columns"]["temperature"]["deciles"]
-    np.testing.assert_array_equal(deciles, np.quantile(values[:, 1], np.linspace(0, 1, 11).round(1)))
+
+
+def test_the_series_of_the_baseline_are_the_training_rows_in_order(prepared: Prepared) -> None:
+    rows = len(prepared.dataset.parts[Part.TRAIN])
+
+    def predict(coded: Rows) -> Predictions:
+        return Predictions(np.arange(len(coded.emit), dtype=np.float64))
+
+    made = drift_series.series(prepared.dataset, prepared.transform, predict, name="m", sha256="ab" * 32)
+    read = Baseline.model_validate_json(made.dump())
+    assert [scale.name for scale in read.monitored] == [
+        "temperature", "humidity", "windspeed", "weather", "promotion", "holiday"
+    ]  # fmt: skip
+    assert read.codes.shape == (rows, 6)
+    assert read.hours is not None
+    assert read.hours.tolist() == [hour % 24 for hour in range(rows)]
+    values = np.concatenate(list(prepared.dataset.part(Part.TRAIN, 100)))
+    temperature = values[:, prepared.dataset.index("temperature")]
+    np.testing.assert_array_equal(read.codes[:, 0], read.monitored[0].of(temperature))
+    weather = values[:, prepared.dataset.index("weather")]
+    texts = prepared.dataset.spill.texts["weather"]
+    places = read.monitored[3].places
+    assert read.codes[:, 3].tolist() == [places[texts[int(code)]] for code in weather]
+    assert read.answers is not None
+    shares = np.bincount(read.answers, minlength=10)[:10] / rows
+    np.testing.assert_allclose(shares, 0.1, atol=0.01)

@@ -1,0 +1,137 @@
+"""False alarms and detections of the monitor, by simulation: 20 columns, windows of 1,000 records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from inference.contract.schema import Floats, Kind
+from training.monitor import chance
+from training.monitor.indices import psi
+from training.monitor.scales import Codes, Scale, counted
+
+NUMBERS, CATEGORIES = 16, 4
+SHARES = np.array([0.4, 0.25, 0.15, 0.1, 0.1])
+RARE, OFTEN = 3, 0.2  # the level that goes from 10 to 20 %
+CUTS = special.ndtri(np.cumsum(SHARES)[:-1])
+ALARMING = 0.3
+
+
+@dataclass
+class Rates:
+    """Windows, and those of them in which something was said."""
+
+    windows: int = 0
+    hits: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, *, hit: bool) -> None:
+        """Note whether something was said of one window."""
+        self.hits[name] = self.hits.get(name, 0) + hit
+
+    def share(self, name: str) -> float:
+        """Of all windows."""
+        return self.hits.get(name, 0) / self.windows
+
+
+def rows(random: np.random.Generator, count: int, keep: float) -> Floats:
+    """Standard normal rows of which each keeps so much of the one before."""
+    noise = random.normal(size=(count, NUMBERS + CATEGORIES))
+    if keep == 0.0:
+        return noise
+    made = np.empty_like(noise)
+    made[0] = noise[0]
+    step = np.sqrt(1.0 - keep**2)
+    for row in range(1, count):
+        made[row] = keep * made[row - 1] + step * noise[row]
+    return made
+
+
+class Model:
+    """A baseline, and what is said of windows of one length."""
+
+    def __init__(self, random: np.random.Generator, length: int, window: int, keep: float) -> None:
+        values = rows(random, length, keep)
+        deciles = np.quantile(values, np.arange(11) / 10.0, axis=0).T
+        self.scales = [
+            Scale.of_numbers(f"x{column}", Kind.NUMERIC, deciles[column].tolist(), 0.0, 1.0)
+            for column in range(NUMBERS)
+        ]
+        self.scales += [Scale(name=f"c{number}", kind=Kind.CATEGORICAL, levels=tuple("abcde"))
+                        for number in range(CATEGORIES)]  # fmt: skip
+        self.sizes = [scale.size for scale in self.scales]
+        codes = self.codes(values)
+        self.counts = [counted(codes[:, column], size) for column, size in enumerate(self.sizes)]
+        self.drawn = chance.draw(codes, self.sizes, window)
+
+    def codes(self, values: Floats) -> Codes:
+        """The cells of rows."""
+        numbers = [scale.of(values[:, column]) for column, scale in enumerate(self.scales[:NUMBERS])]
+        texts = [np.searchsorted(CUTS, values[:, NUMBERS + k]).astype(np.uint8) for k in range(CATEGORIES)]
+        return np.column_stack([*numbers, *texts])
+
+    def judge(self, codes: Codes) -> tuple[NDArray[np.bool_], Floats]:
+        """Which columns drifted, and their corrected indices."""
+        found = [
+            float(psi(counted(codes[:, column], size), self.counts[column])) for column, size in enumerate(self.sizes)
+        ]
+        index = np.array(found)
+        bounds = np.array([one.bound for one in self.drawn.columns])
+        means = np.array([one.mean for one in self.drawn.columns])
+        return index > bounds, np.maximum(index - means, 0.0)
+
+
+def simulate(
+    *,
+    keep: float,
+    baselines: int,
+    windows: int,
+    length: int = 20_000,
+    window: int = 1_000,
+    thin: int = 1,
+    seed: int = 0,
+) -> Rates:
+    """Windows without drift (`false`), and with each of the shifts.
+
+    Args:
+        keep: autocorrelation of rows.
+        baselines: how many are drawn.
+        windows: of each baseline.
+        length: rows of a baseline.
+        window: rows of a window.
+        thin: every so many-th row of the traffic is captured.
+        seed: of the draws.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    rates = Rates()
+    for _ in range(baselines):
+        model = Model(random, length, window, keep)
+        for _ in range(windows):
+            values = rows(random, window * thin, keep)[::thin]
+            rates.windows += 1
+            for name, codes in _shifted(random, model, values):
+                drifted, index = model.judge(codes)
+                if name == "false":
+                    rates.add(name, hit=bool(drifted.any()))
+                else:
+                    rates.add(name, hit=bool(drifted[0 if name != "category" else -1]))
+                if name == "sigma":
+                    rates.add("sigma index", hit=float(index.max()) > ALARMING)
+    return rates
+
+
+def _shifted(random: np.random.Generator, model: Model, values: Floats) -> Iterator[tuple[str, Codes]]:
+    plain = model.codes(values)
+    yield "false", plain
+    for name, by in (("half", 0.5), ("sigma", 1.0)):
+        moved = plain.copy()
+        moved[:, 0] = model.scales[0].of(values[:, 0] + by)
+        yield name, moved
+    shares = SHARES * (1 - OFTEN) / (1 - SHARES[RARE])
+    shares[RARE] = OFTEN
+    moved = plain.copy()
+    moved[:, -1] = random.choice(len(shares), size=len(values), p=shares)
+    yield "category", moved

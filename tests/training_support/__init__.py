@@ -1,0 +1,1 @@
+"""Baselines and captured traffic for tests of the monitor."""
