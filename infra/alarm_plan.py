@@ -2,8 +2,8 @@
 
 Each alarm that rolls back is made twice. The one that a deployment names carries the EndpointConfigName of the
 configuration that is being deployed, so that it sees the new fleet alone: both fleets pooled would hide a bad canary,
-whose errors at 10 % of the traffic count a tenth. SageMaker publishes that dimension while it deploys; so its standing
-twin, without it, is the one that watches on all other days, and that tells people.
+whose errors at 10 % of the traffic count a tenth. SageMaker publishes that dimension once a new fleet takes traffic;
+so its standing twin, without it, is the one that watches on all other days, and that tells people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
