@@ -19,7 +19,7 @@ from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.cloud import moto_s3, moto_wsgi, replay
+from infra.cloud import moto_models, moto_s3, moto_wsgi, replay
 from infra.cloud.errors import AwsError, InstanceError
 from infra.cloud.journal import Journal
 
@@ -63,6 +63,7 @@ class Moto:
 
     def __init__(self, journal: Journal) -> None:
         moto_s3.install()
+        moto_models.install()
         replay.install()
         self._journal = journal
         self._app = DomainDispatcherApplication(create_backend_app)

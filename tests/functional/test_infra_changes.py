@@ -78,3 +78,29 @@ def test_another_network_is_another_model_rolled_out_step_by_step(stack: Stack) 
     stack.prune()
     assert stack.names() == {"endpoints": set(), "configs": set(), "models": set()}
     assert stack.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+
+
+ISOLATED = '''
+"""A pipeline that is called container by container, and reaches nothing."""
+
+import pulumi
+
+from infra import Container, Endpoint, Model, Network, Variant
+
+config = pulumi.Config()
+parts = [Container(name, image=config.require("image"), artifact=config.require("champion")) for name in ("a", "b")]
+Model("parts", containers=parts, execution="Direct", network=Network(isolated=True))
+'''
+
+
+def test_what_a_model_is_told_is_what_it_is_described_with(stack: Stack) -> None:
+    (stack.root / "stacks" / "steps.py").write_text(ISOLATED)
+    (stack.root / "Pulumi.yaml").write_text((stack.root / "Pulumi.yaml").read_text() + DECLARED)
+    configure(stack, "one")
+    stack.engine().up()
+    (name,) = stack.names()["models"]
+    described = stack.sagemaker().describe_model(ModelName=name)
+    assert described["EnableNetworkIsolation"]
+    assert described["InferenceExecutionConfig"] == {"Mode": "Direct"}
+    assert "VpcConfig" not in described
+    assert changed(stack.engine().refresh()) == {}, "and so a refresh finds no drift"
