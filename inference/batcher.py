@@ -33,6 +33,10 @@ class Model(Protocol):
     def inline_rows(self) -> int:
         """The largest batch that may be computed on the event loop."""
 
+    @property
+    def lanes(self) -> int:
+        """How many batches may be computed at a time."""
+
     def read(self, instances: Sequence[Any]) -> Rows:
         """Typed rows of JSON values; raises InputError when one does not fit."""
 
@@ -52,7 +56,7 @@ class Work:
 
 
 class Batcher:
-    """Merges the rows that are submitted into batches; one at a time is computed.
+    """Merges the rows that are submitted into batches, of which at most the model's `lanes` are computed at a time.
 
     `on_failure` is called on the loop with what a model raised that was not the caller's fault.
     """
@@ -74,9 +78,10 @@ class Batcher:
         self._on_failure = on_failure
         self._recorder = recorder or Recorder()
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._threads = ThreadPoolExecutor(model.lanes, thread_name_prefix="predict")
         self._queue = Queue()
-        self._busy = False  # a batch is computed, or about to be
+        self._free = model.lanes  # how many more batches may be computed now
+        self._due = False  # a batch is formed at the end of this turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._arriving = 0
         self._epoch = 0
@@ -112,13 +117,13 @@ class Batcher:
             raise OverloadedError(f"{waiting} rows are waiting, the queue holds {self._max_queue_rows}")
         future: asyncio.Future[Predictions] = self._loop.create_future()
         self._queue.push(Job(rows, future, self._loop.time(), count))
-        if not self._busy:
+        if self._free and not self._due:
             self._plan()
         return future
 
     def close(self) -> None:
         """Give the thread back; nothing may be submitted any more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _plan(self) -> None:
         """Send the next batch off at the end of this turn of the loop, or set the timer for it."""
@@ -147,21 +152,26 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._busy = True
+        self._due = True
         self._loop.call_soon(self._run)  # at the end of this turn: what else became ready in it comes along
 
     def _run(self) -> None:
+        self._due = False
         parts = self._queue.take(self._max_batch_rows)
+        if not parts:  # their callers gave up
+            return
         rows = sum([part.stop - part.start for part in parts])
-        if parts:
-            now = self._loop.time()
-            self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
+        now = self._loop.time()
+        self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
+        self._free -= 1
         work = Work()
         if rows <= self._model.inline_rows:
-            self._settle(parts, self._compute(parts, work) if parts else [], work)
+            self._settle(parts, self._compute(parts, work), work)
         else:
-            computed = self._loop.run_in_executor(self._thread, self._compute, parts, work)
+            computed = self._loop.run_in_executor(self._threads, self._compute, parts, work)
             computed.add_done_callback(lambda done: self._settle(parts, done.result(), work))
+            if self._queue.rows and self._free:
+                self._plan()
 
     def _compute(self, parts: Sequence[Part], work: Work) -> Sequence[Predictions | Exception]:
         """One outcome a part. A row that cannot be answered fails its own request alone."""
@@ -193,22 +203,23 @@ class Batcher:
         return Rows.concat([rows if isinstance(rows, Rows) else self._model.read(rows) for rows in given])
 
     def _settle(self, parts: Sequence[Part], outcomes: Sequence[Predictions | Exception], work: Work) -> None:
-        if parts:
-            self._recorder.took("transform", work.transform_s)
-            self._recorder.took("model", work.model_s)
-            self._recorder.put(Cell.QUEUED, self._queue.rows)
+        self._recorder.took("transform", work.transform_s)
+        self._recorder.took("model", work.model_s)
+        self._recorder.put(Cell.QUEUED, self._queue.rows)
         for part, outcome in zip(parts, outcomes, strict=True):
             job = part.job
             if job.future.done():  # its caller gave up, or an earlier part failed
                 continue
             if isinstance(outcome, Exception):
                 job.future.set_exception(outcome)
-            elif part.stop < job.count:
-                job.answers.append(outcome)
+            elif part.stop - part.start == job.count:
+                job.future.set_result(outcome)
             else:
-                job.future.set_result(joined([*job.answers, outcome]) if job.answers else outcome)
-        self._busy = False
-        if self._queue.rows:
+                job.answers[part.start] = outcome
+                if sum(map(len, job.answers.values())) == job.count:
+                    job.future.set_result(joined([job.answers[start] for start in sorted(job.answers)]))
+        self._free += 1
+        if self._queue.rows and not self._due:
             self._plan()
 
 

@@ -44,9 +44,15 @@ class Model:
         return self.predictor.inline_rows
 
     @property
+    def lanes(self) -> int:
+        """How many batches may be computed at a time."""
+        return self.predictor.lanes
+
+    @property
     def memory_bytes(self) -> int:
         """What the model takes in a process, roughly: its weights as they are stored and as they are computed with."""
-        return 3 * sum(weight.nbytes for weight in self.artifact.weights.values()) + MODEL_OVERHEAD_BYTES
+        stored = sum(weight.nbytes for weight in self.artifact.weights.values()) + len(self.artifact.program or b"")
+        return 3 * stored + MODEL_OVERHEAD_BYTES
 
     def read(self, instances: Sequence[Any]) -> Rows:
         """Typed rows of JSON values. Raises InputError when one does not fit the schema."""
@@ -116,6 +122,10 @@ def load(path: Path, settings: Settings) -> Model:
     manifest = artifact.manifest
     if manifest.program == "python":
         predictor: Predictor = entry.load(settings.entry, artifact)
+    elif manifest.program == "export":
+        predictor = predictors.exported(
+            artifact, device=settings.device, autocast=settings.autocast, threads=settings.threads
+        )
     else:
         predictor = predictors.choose(
             manifest.network,

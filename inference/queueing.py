@@ -18,7 +18,7 @@ from inference.contract.schema import Rows
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request in the queue: `taken` of its rows are in batches already, `answers` holds those that came back.
+    """A request in the queue: `taken` of its rows are in batches already, `answers` holds parts that came back, by row.
 
     `rows` are typed rows, or the JSON values of rows that are read together with the rest of their batch.
     """
@@ -28,7 +28,7 @@ class Job:
     arrived: float
     count: int
     taken: int = 0
-    answers: list[Predictions] = field(default_factory=list)
+    answers: dict[int, Predictions] = field(default_factory=dict)
 
 
 class Part(NamedTuple):

@@ -100,6 +100,10 @@ def _quantize(model: Path, data: Path, out: Path, tolerance: float) -> Outcome:
         old = artifact.load_directory(directory / "before")
         if old.manifest.quantisation is not None:
             raise SagestageError(f"{model} is quantised already ({old.manifest.quantisation})")
+        if old.manifest.program != "network":
+            raise SagestageError(
+                f"{model} is computed by a program of your own: only weights of a network are quantised"
+            )
         reader = RecordReader(old.manifest.transform)
         rows = arrow.read_file(data, reader)
         manifest = old.manifest.model_copy(update={"quantisation": "int8", "files": {}})

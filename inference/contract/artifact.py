@@ -1,11 +1,12 @@
 """model.tar.gz: the manifest, the weights and golden rows, each with its digest.
 
 The archive is reproducible: the same content gives the same bytes, hence the same sha256, which names the model
-everywhere (in its key, its tag, its answers). Three members, no directories:
+everywhere (in its key, its tag, its answers). Three members or four, no directories:
 
     manifest.json         schema, fitted state, network, metrics, versions, and the sha256 of the other two
     weights.safetensors   float32, named as NetworkSpec says (or int8 with scales: quantisation.py)
     golden.json           raw requests and the answers that they must get
+    program.pt2           only for a model that torch.export made: its graph and tensors, cleaned (program.py)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -27,39 +28,33 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from inference.contract.errors import ArtifactError, ContractError
+from inference.contract import program as programs
+from inference.contract.errors import ArtifactError
+from inference.contract.golden import Golden, Tolerance, replay
 from inference.contract.network import NetworkSpec, Single, forward
-from inference.contract.predictions import Predictions
 from inference.contract.quantisation import expand, shrink
-from inference.contract.records import RecordReader
 from inference.contract.schema import Floats, Frozen
 from inference.contract.transform import Transform
+
+__all__ = ["Artifact", "Golden", "Manifest", "Tolerance", "replay"]
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 GOLDEN = "golden.json"
+PROGRAM = "program.pt2"
 MEMBERS = (MANIFEST, WEIGHTS, GOLDEN)
+"""What every model has; a program only a model that torch.export made."""
 FORMAT = 1  # Manifest.format says the same to pydantic
 MAX_UNPACKED_BYTES = 4 * 2**30
 """An archive that unpacks to more is taken for a bomb; a NetworkSpec model is megabytes."""
 
 
-class Tolerance(Frozen):
-    """When two predictions are equal: |a - b| <= atol + rtol * |b|."""
-
-    rtol: float = 1e-5
-    atol: float = 1e-6
-
-    def equal(self, actual: Any, expected: Any) -> bool:
-        """Whether two arrays of one shape agree everywhere."""
-        return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, rtol=self.rtol, atol=self.atol)
-
-
 class Manifest(Frozen):
     """What a model is. `files` are the sha256 of the other members; `rows` counts each part of the data.
 
-    `program` is "python" for a model of the user's own: `network` only says how many numbers go in and out, the weights
-    are what that code wants, and the server is told which code it is.
+    `program` says what computes a model of the user's own: "python" is code that the server is told, and the weights
+    are what that code wants; "export" is a graph of torch.export that the archive carries with its tensors. `network`
+    then only says how many numbers go in and out.
     """
 
     format: Literal[1] = 1
@@ -71,26 +66,19 @@ class Manifest(Frozen):
     trained_until: str | None = None
     tolerance: Tolerance = Tolerance()
     quantisation: Literal["int8"] | None = None
-    program: Literal["network", "python"] = "network"
+    program: Literal["network", "python", "export"] = "network"
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
 
 
-class Golden(Frozen):
-    """Raw rows as a caller sends them, and the predictions (and probabilities) that they must get."""
-
-    instances: list[Any]
-    predictions: list[float]
-    probabilities: list[list[float]] | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Artifact:
-    """A model that was read and checked."""
+    """A model that was read and checked; `program` holds the cleaned torch.export file, where there is one."""
 
     manifest: Manifest
     weights: Mapping[str, Single]
     golden: Golden
+    program: bytes | None = None
 
     def forward(self, features: Single) -> Floats:
         """Raw outputs by numpy, for features of shape (rows, features)."""
@@ -114,17 +102,27 @@ def pack(
     weights: Mapping[str, Single],
     golden: Golden,
     predict: Callable[[Single], Floats] | None = None,
+    *,
+    program: bytes | None = None,
 ) -> str:
     """Write the archive, whole or not at all, and return its sha256.
 
-    `predict` computes the raw outputs of a model whose program is "python".
+    `predict` computes the raw outputs of a model whose program is "python" or "export"; `program` is the torch.export
+    file of the latter, which is cleaned.
 
     Raises:
-        ArtifactError: the weights do not fit the network, or the model does not give its golden answers.
+        ArtifactError: the weights do not fit the network, the program needs what is refused, or the model does not give
+            its golden answers.
     """
     _check(manifest, weights)
     stored = shrink(weights) if manifest.quantisation == "int8" else dict(weights)
     content = {WEIGHTS: save(stored), GOLDEN: _json(golden)}
+    if (program is not None) != (manifest.program == "export"):
+        raise ArtifactError(
+            f'a manifest whose program is "export" goes with a torch.export file; it is {manifest.program!r}'
+        )
+    if program is not None:
+        content[PROGRAM] = programs.clean(program)
     manifest = manifest.model_copy(
         update={"files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}}
     )
@@ -152,7 +150,7 @@ def unpack(archive: Path, into: Path) -> None:
             total = 0
             for member in tar:
                 total += member.size
-                if member.name not in MEMBERS or not member.isreg():
+                if member.name not in (*MEMBERS, PROGRAM) or not member.isreg():
                     raise ArtifactError(f"{archive}: unexpected member {member.name!r}; expected {', '.join(MEMBERS)}")
                 if total > MAX_UNPACKED_BYTES:
                     raise ArtifactError(f"{archive}: unpacks to more than {MAX_UNPACKED_BYTES} bytes: refused")
@@ -171,21 +169,13 @@ def load_directory(directory: Path) -> Artifact:
         ArtifactError: a member is missing or damaged, has another digest, or does not fit the others.
     """
     try:
-        content = {name: (directory / name).read_bytes() for name in MEMBERS}
+        manifest, content = _read(directory)
+        golden = Golden.model_validate_json(content[GOLDEN])
+        weights = _weights(content[WEIGHTS], manifest)
     except FileNotFoundError as error:
         raise ArtifactError(f"{directory}: no {Path(error.filename).name}: not an unpacked model.tar.gz") from None
     except OSError as error:
         raise ArtifactError(f"{directory}: cannot be read: {error.strerror}") from None
-    try:
-        raw = orjson.loads(content[MANIFEST])
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise ArtifactError(f"{directory}: manifest format {raw.get('format')!r}; this version reads {FORMAT}")
-        manifest = Manifest.model_validate(raw)
-        for name in (WEIGHTS, GOLDEN):
-            if (actual := hashlib.sha256(content[name]).hexdigest()) != manifest.files.get(name):
-                raise ArtifactError(f"{directory}: {name} has sha256 {actual}, the manifest says another: damaged")
-        golden = Golden.model_validate_json(content[GOLDEN])
-        weights = _weights(content[WEIGHTS], manifest)
     except orjson.JSONDecodeError as error:
         raise ArtifactError(f"{directory}: {MANIFEST} is not JSON: {error}") from None
     except ValidationError as error:
@@ -197,7 +187,22 @@ def load_directory(directory: Path) -> Artifact:
     _check(manifest, weights)
     if (features := len(manifest.transform.feature_names)) != manifest.network.inputs:
         raise ArtifactError(f"{directory}: the transform makes {features} features, the network takes others")
-    return Artifact(manifest, weights, golden)
+    program = programs.clean(content[PROGRAM]) if PROGRAM in content else None
+    return Artifact(manifest, weights, golden, program)
+
+
+def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest, and the bytes of the other members, whose digests are those of the manifest."""
+    raw = orjson.loads((directory / MANIFEST).read_bytes())
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raise ArtifactError(f"{directory}: manifest format {raw.get('format')!r}; this version reads {FORMAT}")
+    manifest = Manifest.model_validate(raw)
+    content = {}
+    for name in (WEIGHTS, GOLDEN, *((PROGRAM,) if manifest.program == "export" else ())):
+        content[name] = (directory / name).read_bytes()
+        if (actual := hashlib.sha256(content[name]).hexdigest()) != manifest.files.get(name):
+            raise ArtifactError(f"{directory}: {name} has sha256 {actual}, the manifest says another: damaged")
+    return manifest, content
 
 
 def _check(manifest: Manifest, weights: Mapping[str, Single]) -> None:
@@ -213,40 +218,6 @@ def _weights(content: bytes, manifest: Manifest) -> Mapping[str, Single]:
     return expand(stored) if manifest.quantisation == "int8" else stored
 
 
-def replay(artifact: Artifact, predict: Callable[[Single], Floats] | None = None) -> None:
-    """Send the golden rows through the whole serving path and compare with the answers that they must get.
-
-    `predict` maps features to raw outputs; numpy's forward pass by default.
-
-    Raises:
-        ArtifactError: there are no golden rows, or an answer differs by more than the tolerance.
-    """
-    manifest, golden = artifact.manifest, artifact.golden
-    try:
-        rows = RecordReader(manifest.transform).read(golden.instances)
-        features = manifest.transform.apply(rows).matrix
-    except ContractError as error:
-        raise ArtifactError(f"the golden rows cannot be read: {error}") from error
-    outputs = (predict or artifact.forward)(features)
-    answers = Predictions.of(manifest.transform, outputs)
-    pairs: list[tuple[str, Any, Any]] = [("prediction", answers.values, golden.predictions)]
-    if golden.probabilities is not None:
-        pairs.append(("probabilities", answers.probabilities, golden.probabilities))
-    for what, actual, expected in pairs:
-        if not manifest.tolerance.equal(actual, expected):
-            raise ArtifactError(
-                f"the model does not give its golden answers: {what} {_first_difference(actual, expected)}"
-                f" (rtol {manifest.tolerance.rtol}, atol {manifest.tolerance.atol}): it must not serve"
-            )
-
-
-def _first_difference(actual: Any, expected: Any) -> str:
-    if np.shape(actual) != np.shape(expected):
-        return f"has shape {np.shape(actual)}, expected {np.shape(expected)}"
-    worst = int(np.abs(np.asarray(actual) - np.asarray(expected)).reshape(len(expected), -1).max(axis=1).argmax())
-    return f"of row {worst} is {np.asarray(actual)[worst]}, expected {expected[worst]}"
-
-
 def _json(model: Frozen) -> bytes:
     return orjson.dumps(model.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
@@ -258,7 +229,9 @@ def _archive(content: Mapping[str, bytes]) -> bytes:
         gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as packed,
         tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as tar,
     ):
-        for name in MEMBERS:
+        for name in (*MEMBERS, PROGRAM):
+            if name not in content:
+                continue
             info = tarfile.TarInfo(name)
             info.size = len(content[name])
             info.mode = 0o644

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
+from inference.contract.artifact import Artifact
 from inference.contract.network import NetworkSpec, Single
 from inference.contract.schema import Floats
 from inference.errors import StartError
@@ -28,6 +29,8 @@ class Predictor(Protocol):
     Attributes:
         name: what computes, for logs: `numpy`, `torch cpu`, …
         inline_rows: the largest batch that may be computed on the event loop; larger ones go to a thread.
+        lanes: how many batches may be computed at a time, each on a thread of its own: 2 on a GPU, so that one is
+            copied while another is computed.
     """
 
     @property
@@ -35,6 +38,9 @@ class Predictor(Protocol):
 
     @property
     def inline_rows(self) -> int: ...  # noqa: D102  # see the class
+
+    @property
+    def lanes(self) -> int: ...  # noqa: D102  # see the class
 
     def __call__(self, features: Single) -> Floats: ...  # noqa: D102  # see the class
 
@@ -83,6 +89,23 @@ def choose(
     from inference.predictors.numpy import NumpyPredictor  # noqa: PLC0415  # like the others: only where it is used
 
     return NumpyPredictor(spec, weights)
+
+
+def exported(
+    artifact: Artifact, *, device: Device = "auto", autocast: Autocast = "none", threads: int = 1
+) -> Predictor:
+    """The predictor of a model that torch.export made; it needs torch.
+
+    Raises:
+        StartError: torch is not installed, or CUDA is asked for and not there.
+        ArtifactError: torch cannot read the program, it holds NaN or infinity, or takes or gives another number of
+            columns than the manifest says, or only one number of rows.
+    """
+    try:
+        from inference.predictors import torch  # noqa: PLC0415  # takes 2 s: only where it is used
+    except ImportError:
+        raise StartError("this model is a graph of torch.export: install sagestage[torch]") from None
+    return torch.exported(artifact, device=device, autocast=autocast, threads=threads)
 
 
 def gpu_present(devices: Path = Path("/dev")) -> bool:

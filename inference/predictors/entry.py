@@ -24,6 +24,7 @@ class EntryPredictor:
     """The user's function, with the shape of its answers checked; computed on a thread."""
 
     inline_rows = 0
+    lanes = 1
 
     def __init__(self, entry: str, compute: Callable[[Single], Floats], outputs: int) -> None:
         self.name = f"python {entry}"

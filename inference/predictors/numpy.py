@@ -13,6 +13,7 @@ class NumpyPredictor:
     """The forward pass with weights laid out once as the matrix product wants them."""
 
     name = "numpy"
+    lanes = 1
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, Single]) -> None:
         self.inline_rows = inline_rows(spec)

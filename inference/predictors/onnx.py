@@ -20,6 +20,8 @@ IR = 8
 class OnnxPredictor:
     """The graph of a NetworkSpec, built from its weights."""
 
+    lanes = 1
+
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, Single], threads: int = 1) -> None:
         self.name = f"onnx {threads} threads" if threads > 1 else "onnx"
         self.inline_rows = inline_rows(spec)

@@ -56,6 +56,7 @@ class Switch:
     """A predictor that can be broken, mended, and held."""
 
     name = "switch"
+    lanes = 1
 
     def __init__(self, model: Model, inline_rows: int) -> None:
         self.inline_rows = inline_rows

@@ -24,8 +24,9 @@ def rows(*values: float) -> Rows:
 class Doubler:
     """Answers twice the value; refuses -13, breaks on -666; notes the size of every batch."""
 
-    def __init__(self, inline_rows: int = 1_000_000) -> None:
+    def __init__(self, inline_rows: int = 1_000_000, lanes: int = 1) -> None:
         self.inline_rows = inline_rows
+        self.lanes = lanes
         self.sizes: list[int] = []
         self.may_go = threading.Event()
         self.may_go.set()
@@ -78,6 +79,31 @@ def test_a_large_request_is_split_and_joined_again() -> None:
         answer = await batcher(model).submit(rows(*range(20)))
         assert answer.values.tolist() == [2 * value for value in range(20)]
         assert model.sizes == [8, 8, 4]
+
+    run(main)
+
+
+def test_batches_on_two_lanes_are_computed_at_a_time_and_joined_in_order() -> None:
+    async def main() -> None:
+        model = Doubler(inline_rows=0, lanes=2)
+        first_is_in, second_is_through = threading.Event(), threading.Event()
+        plain = model.answer
+
+        def answer(features: Single) -> Predictions:
+            if features[0, 0] == 0:  # the first part of the request ends after the second
+                first_is_in.set()
+                assert second_is_through.wait(30)
+            else:
+                assert first_is_in.wait(30)
+            answers = plain(features)
+            if features[0, 0] == 8:
+                second_is_through.set()
+            return answers
+
+        model.answer = answer  # type: ignore[method-assign]
+        got = await batcher(model).submit(rows(*range(20)))
+        assert got.values.tolist() == [2 * value for value in range(20)]
+        assert sorted(model.sizes) == [4, 8, 8]
 
     run(main)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from inference import predictors
 from inference.contract.network import Activation, NetworkSpec, forward
 from inference.errors import StartError
+from inference.predictors import Autocast
 from tests.inference_support import artifacts
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -55,3 +58,29 @@ def test_a_gpu_gives_the_same_answers() -> None:
     predictor = predictors.choose(spec, weights)
     assert predictor.name == "torch cuda"
     np.testing.assert_allclose(predictor(features), forward(spec, weights, features), rtol=1e-4, atol=1e-5)
+
+
+def test_batches_of_two_threads_do_not_mix_on_a_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here: two batches at a time are copied and computed on two streams")
+    spec = NetworkSpec(inputs=6, hidden=(512, 512), outputs=3)
+    weights = artifacts.weights(spec)
+    predictor = predictors.choose(spec, weights)
+    assert predictor.lanes == 2
+    generator = np.random.default_rng(1)
+    batches = [generator.normal(size=(size, 6)).astype(np.float32) for size in (1, 4096, 7, 1024) * 20]
+    with ThreadPoolExecutor(predictor.lanes) as threads:
+        answers = list(threads.map(predictor, batches))
+    for batch, answer in zip(batches, answers, strict=True):
+        np.testing.assert_allclose(answer, forward(spec, weights, batch), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("autocast", ["bf16", "fp16"])
+def test_autocast_on_a_gpu_is_near(autocast: Autocast) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    spec = NetworkSpec(inputs=6, hidden=(64,), outputs=1)
+    weights = artifacts.weights(spec)
+    features = np.random.default_rng(1).normal(size=(33, 6)).astype(np.float32)
+    rough = predictors.choose(spec, weights, device="cuda", autocast=autocast)(features)
+    np.testing.assert_allclose(rough, forward(spec, weights, features), atol=0.1)
