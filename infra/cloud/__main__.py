@@ -41,6 +41,7 @@ from infra.cloud.options import (
     require_sensible,
 )
 from infra.cloud.runtime import Runtime
+from infra.cloud.serverless import Cooler
 from infra.cloud.usage import Usage
 from infra.cloud.watch import Watch
 
@@ -179,7 +180,7 @@ async def _serve(
     watch = Watch(Clock(options.time_scale), ACCOUNT, moto.notify)
     Calls(watch, ACCOUNT).install()
     metrics = Metrics(watch.store)
-    hosting = Hosting(options, moto, groups, watch, journal)
+    hosting = Hosting(options, moto, groups, watch, journal, metrics)
     life = {"id": str(uuid.uuid4()), **(journal.load(LIFE) or {}), "port": options.port}
     if replayed := moto.replay():
         log.info("%d calls of an earlier life made again", replayed)
@@ -199,9 +200,10 @@ async def _serve(
         time_scale=options.time_scale,
     )
     record = info.model_dump(mode="json")
+    later = Later(moto, metrics, watch.clock, hosting.capacity)
     front = Front(
         Api(hosting, moto),
-        Runtime(hosting, metrics, Later(moto)),
+        Runtime(hosting, metrics, later, options.time_scale),
         moto,
         options.region,
         lambda: {**record, **hosting.status()},
@@ -219,7 +221,13 @@ async def _serve(
     restored = asyncio.create_task(hosting.restore())
     watcher = asyncio.create_task(_keep_watch(metrics, watch))
     scaler = asyncio.create_task(
-        _every_minute(watch.clock, Usage(hosting, watch.store).measure, Autoscaler(hosting, watch, moto).tick)
+        _every_minute(
+            watch.clock,
+            Usage(hosting, watch.store).measure,
+            lambda: later.measure(hosting.asynchronous()),
+            Autoscaler(hosting, watch, moto).tick,
+            Cooler(hosting.warmths).tick,
+        )
     )
     follower = asyncio.create_task(_follow_logs(hosting, Logs(moto)))
     try:

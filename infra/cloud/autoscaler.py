@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.cloud.alarms import ALARM
 from infra.cloud.hosting import Hosting
 from infra.cloud.metrics import NAMESPACE
 from infra.cloud.moto_app import Moto, Scalable
 from infra.cloud.records import Endpoint, Variant
-from infra.cloud.scaling import IN_POINTS, Past, Tracking, bounded, due, track
+from infra.cloud.scaling import IN_POINTS, Past, Stepping, Tracking, bounded, due, step, track
 from infra.cloud.series import Key
-from infra.cloud.watch import Watch
+from infra.cloud.watch import Watch, key_of
 
 MINUTE_S = 60.0
 _RESOURCE = re.compile(r"endpoint/([^/]+)/variant/([^/]+)")
@@ -70,18 +71,41 @@ class Autoscaler:
                 policy, points, variant.count, target.lowest, target.highest, self._past.get(key, Past()), now
             )
             wanted.append(count)
+        wanted += self._steps(target, variant, now)
         return max(wanted, default=bounded(variant.count, target.lowest, target.highest))
+
+    def _steps(self, target: Scalable, variant: Variant, now: float) -> Iterator[int]:
+        """What alarms in ALARM ask for, of which a step policy of this target is an action: period after period."""
+        for arn, body in target.steps:
+            for alarm in list(self._watch.alarms.values()):
+                if alarm.state != ALARM or arn not in alarm.request.get("AlarmActions", ()):
+                    continue
+                period = self._watch.clock.real(alarm.period_s)
+                points = [p for p in self._watch.points(alarm, time.time() // period * period) if p is not None]
+                beyond = points[-1].value - float(alarm.request["Threshold"]) if points else 0.0
+                key = (target.region, target.resource, arn)
+                count, self._past[key] = step(
+                    _stepping(body), beyond, variant.count, target.lowest, target.highest,
+                    self._past.get(key, Past()), now,
+                )  # fmt: skip
+                if count != variant.count:
+                    yield count
 
     def _points(self, body: dict[str, Any], endpoint: Endpoint, variant: Variant) -> Iterator[float | None]:
         kind = body.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType", "")
-        if kind not in _METRICS:
+        custom = body.get("CustomizedMetricSpecification", {})
+        if kind in _METRICS:
+            name, statistic = _METRICS[kind]
+            dimensions = (("EndpointName", endpoint.name), ("VariantName", variant.name))
+            key = Key(endpoint.region, NAMESPACE, name, dimensions)
+        elif "MetricName" in custom:
+            key, statistic = key_of(endpoint.region, custom), custom.get("Statistic", "Average")
+        else:
             return
-        name, statistic = _METRICS[kind]
         period = self._watch.clock.real(MINUTE_S)
         end = time.time() // period * period
         start = end - IN_POINTS * period
-        dimensions = (("EndpointName", endpoint.name), ("VariantName", variant.name))
-        cells = self._watch.store.periods(Key(endpoint.region, NAMESPACE, name, dimensions), start, end, period)
+        cells = self._watch.store.periods(key, start, end, period)
         known = {round((at - start) / period): cell.statistic(statistic) for at, cell in cells.items()}
         yield from (known.get(number) for number in range(IN_POINTS))
 
@@ -97,6 +121,21 @@ class Autoscaler:
                 bounds = action.scalable_target_action or {}
                 target.record.update(bounds.get("MinCapacity"), bounds.get("MaxCapacity"), None)
                 log.info("scheduled action %s: %s", action.scheduled_action_name, bounds)
+
+
+def _stepping(body: dict[str, Any]) -> Stepping:
+    steps = tuple(
+        (
+            float(one.get("MetricIntervalLowerBound", -math.inf)),
+            float(one.get("MetricIntervalUpperBound", math.inf)),
+            int(one["ScalingAdjustment"]),
+        )
+        for one in body.get("StepAdjustments", ())
+    )
+    cooldown = float(body.get("Cooldown", 300))
+    return Stepping(
+        body.get("AdjustmentType", "ChangeInCapacity"), steps, cooldown, int(body.get("MinAdjustmentMagnitude", 0))
+    )
 
 
 def _tracking(body: dict[str, Any]) -> Tracking | None:

@@ -16,10 +16,12 @@ from infra.cloud.groups import Groups
 from infra.cloud.instances import FAILURE_REASON_LENGTH, Launcher
 from infra.cloud.journal import Journal
 from infra.cloud.lives import Life
+from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
 from infra.cloud.preparing import Workshop
 from infra.cloud.records import Config, Endpoint, Fleet, Pending
+from infra.cloud.serverless import Warmth
 from infra.cloud.store import Store
 from infra.cloud.watch import Watch
 
@@ -31,11 +33,13 @@ log = logging.getLogger(__name__)
 class Hosting:
     """Endpoints as processes. Everything runs on the event loop's thread; only files and moto's S3 are threaded."""
 
-    def __init__(self, options: Options, moto: Moto, groups: Groups, watch: Watch, journal: Journal) -> None:
+    def __init__(
+        self, options: Options, moto: Moto, groups: Groups, watch: Watch, journal: Journal, metrics: Metrics
+    ) -> None:
         self.options = options
         self._watch = watch
         self.store = Store(journal)
-        self._workshop = Workshop(options, moto, Launcher(options, groups))
+        self._workshop = Workshop(options, moto, Launcher(options, groups), watch.clock, metrics)
         self._folder = options.home / "endpoints"
         self._retiring: set[asyncio.Task[None]] = set()
         self._draw = random.Random(options.seed)  # noqa: S311 - a sample of requests is no secret
@@ -74,6 +78,30 @@ class Hosting:
     def status(self) -> dict[str, Any]:
         """What only this cloud can show: the processes behind the declared instance counts."""
         return {"endpoints": [_status(endpoint) for endpoint in self.store.endpoints.values()]}
+
+    def capacity(self, region: str, name: str) -> tuple[int, int, str]:
+        """An endpoint's healthy instances, its declared ones, and its first variant; -1 declared ones: it is gone."""
+        endpoint = self.store.endpoints.get((region, name))
+        if endpoint is None:
+            return 0, -1, ""
+        if endpoint.fleet is None:
+            return 0, 0, ""
+        variants = list(endpoint.fleet.variants.values())
+        healthy = sum(len(variant.fleet.instances) for variant in variants)
+        return healthy, sum(variant.count for variant in variants), variants[0].name
+
+    def asynchronous(self) -> list[tuple[str, str]]:
+        """Region and name of the asynchronous endpoints."""
+        return [
+            (e.region, e.name)
+            for e in self.store.endpoints.values()
+            if e.fleet is not None and "AsyncInferenceConfig" in e.fleet.config.request
+        ]
+
+    def warmths(self) -> list[Warmth]:
+        """The serverless variants of every endpoint."""
+        fleets = [endpoint.fleet for endpoint in self.store.endpoints.values() if endpoint.fleet is not None]
+        return [variant.warmth for fleet in fleets for variant in fleet.variants.values() if variant.warmth is not None]
 
     def log_folders(self) -> list[tuple[str, str, Path]]:
         """Region, name and folder of log files of every endpoint."""

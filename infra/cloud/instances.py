@@ -61,9 +61,10 @@ class Instance:
         self._process = process
         self._groups = groups
         self._idle = asyncio.Event()
-        self._url = URL(f"http://127.0.0.1:{port}")
-        self.invocations = self._url / "invocations"  # parsed once, not for every request
-        self._pinged = self._url / "ping"
+        self.models: dict[str, None] = {}  # that it has loaded, in multi-model mode; the one used last stands last
+        self.url = URL(f"http://127.0.0.1:{port}")
+        self.invocations = self.url / "invocations"  # parsed once, not for every request
+        self._pinged = self.url / "ping"
         # A session of its own: its idle connections are closed before the process is asked to leave.
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),

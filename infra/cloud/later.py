@@ -1,125 +1,171 @@
 """Asynchronous inference: input and output in the embedded S3, word of it by SNS.
 
-A queue of requests per endpoint is worked on by at most `MaxConcurrentInvocationsPerInstance` times the instances.
+A queue of requests per endpoint is worked on by at most `MaxConcurrentInvocationsPerInstance` times the instances that
+there are: with none, requests wait until there is one, or until their time to live is over.
 """
 
 import asyncio
-import json
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-from infra.cloud.capture import now
+from infra.cloud.clock import Clock
 from infra.cloud.errors import AwsError, InstanceError
+from infra.cloud.jobs import Job, Outcome, message
+from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import Moto
 
-DEFAULT_CONCURRENT = 4  # where none is given, SageMaker chooses; a process on this machine is kept from being flooded
-ID_HEADER, INPUT_HEADER = "X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-InputLocation"
+_LOOK_EVERY_S = 0.2  # for instances that have come, and requests whose time is over
+Capacity = Callable[[str, str], tuple[int, int, str]]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What an instance answered."""
+class Queue:
+    """The requests of one endpoint: those that wait, and how many are worked on."""
 
-    ok: bool
-    body: bytes
-    content_type: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """One asynchronous invocation. `ask` sends the body to an instance."""
-
-    region: str
-    endpoint: str
-    inference_id: str
-    source: str
-    config: Mapping[str, Any]
-    ask: Callable[[bytes], Awaitable[Outcome]]
+    def __init__(self) -> None:
+        self.waiting: deque[Job] = deque()
+        self.working: dict[Job, None] = {}
+        self.stirred = asyncio.Event()
+        self.keeper: asyncio.Task[None] | None = None
 
     @property
-    def output(self) -> str:
-        """Where the answer goes."""
-        return f"{self.config['OutputConfig']['S3OutputPath'].rstrip('/')}/{self.inference_id}.out"
+    def size(self) -> int:
+        """Of both."""
+        return len(self.waiting) + len(self.working)
 
-    @property
-    def failure(self) -> str:
-        """Where an error goes; next to the answers unless a path is given."""
-        place = self.config["OutputConfig"].get("S3FailurePath") or self.config["OutputConfig"]["S3OutputPath"]
-        return f"{place.rstrip('/')}/{self.inference_id}-error.out"
+    def oldest(self) -> float | None:
+        """When the oldest of them came, seconds since 1970."""
+        return min((job.received for job in (*self.waiting, *self.working)), default=None)
 
 
 class Later:
-    """Works on asynchronous invocations behind the caller's back."""
+    """Works on asynchronous invocations behind the caller's back.
 
-    def __init__(self, moto: Moto) -> None:
+    Args:
+        moto: S3 and SNS.
+        metrics: where it is counted.
+        clock: times to live are declared seconds.
+        capacity: (region, endpoint) -> (healthy instances, declared instances, the variant they are counted under).
+    """
+
+    def __init__(self, moto: Moto, metrics: Metrics, clock: Clock, capacity: Capacity) -> None:
         self._moto = moto
-        self._limits: dict[tuple[str, str], asyncio.Semaphore] = {}
+        self._metrics = metrics
+        self._clock = clock
+        self._capacity = capacity
+        self._queues: dict[tuple[str, str], Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, job: Job, instances: int) -> None:
-        """Queue a job.
+    def take(self, job: Job) -> None:
+        """Queue a job."""
+        queue = self._queues.setdefault((job.region, job.endpoint), Queue())
+        queue.waiting.append(job)
+        queue.stirred.set()
+        if queue.keeper is None or queue.keeper.done():
+            queue.keeper = asyncio.get_running_loop().create_task(self._keep(job.region, job.endpoint, queue))
 
-        Raises:
-            AwsError: its input is no S3 address.
-        """
-        if not job.source.startswith("s3://"):
-            raise AwsError("ValidationError", f"InputLocation must be an S3 URI, got {job.source!r}.")
-        client = job.config.get("ClientConfig", {})
-        each = client.get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENT)
-        limit = self._limits.setdefault((job.region, job.endpoint), asyncio.Semaphore(each * max(1, instances)))
-        task = asyncio.get_running_loop().create_task(self._work(job, limit))
+    def measure(self, endpoints: Iterable[tuple[str, str]]) -> None:
+        """Publish the backlog of asynchronous endpoints (region, name), once a declared minute."""
+        for key in endpoints:
+            self._queues.setdefault(key, Queue())
+        for (region, endpoint), queue in list(self._queues.items()):
+            healthy, declared, _ = self._capacity(region, endpoint)
+            if declared < 0:  # the endpoint is gone
+                if not queue.size:
+                    del self._queues[region, endpoint]
+                continue
+            oldest = queue.oldest()
+            age_s = 0.0 if oldest is None else (time.time() - oldest) * self._clock.scale
+            figures = {
+                "ApproximateBacklogSize": float(queue.size),
+                "HasBacklogWithoutCapacity": float(queue.size > 0 and healthy == 0),
+                "ApproximateAgeOfOldestRequest": age_s,
+            }
+            if declared:
+                figures["ApproximateBacklogSizePerInstance"] = queue.size / declared
+            for name, value in figures.items():
+                self._metrics.put(region, endpoint, "", name, value)
+
+    async def _keep(self, region: str, endpoint: str, queue: Queue) -> None:
+        """Start what can be started, as long as something waits."""
+        while queue.waiting:
+            queue.stirred.clear()
+            now = time.time()
+            for job in [one for one in queue.waiting if one.until <= now]:
+                queue.waiting.remove(job)
+                self._count(job, "ExpiredRequests")
+                text = "The request reached its time to live (RequestTTLSeconds) in the queue."
+                self._begin(self._finish(job, Outcome(ok=False, body=text.encode(), content_type="text/plain")))
+            healthy, declared, _ = self._capacity(region, endpoint)
+            if declared < 0:
+                log.warning("%d asynchronous requests of %s are lost: the endpoint is gone", queue.size, endpoint)
+                queue.waiting.clear()
+            while queue.waiting and len(queue.working) < healthy * queue.waiting[0].concurrent:
+                job = queue.waiting.popleft()
+                queue.working[job] = None
+                self._begin(self._work(job, queue))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await queue.stirred.wait()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, job: Job, limit: asyncio.Semaphore) -> None:
-        received = time.time()
-        async with limit:
-            outcome = await self._answer(job)
-        place = job.output if outcome.ok else job.failure
+    async def _work(self, job: Job, queue: Queue) -> None:
         try:
-            await asyncio.to_thread(self._store, place, outcome)
-            await asyncio.to_thread(self._tell, job, outcome, place, received)
-        except Exception:  # a missing bucket or topic costs the answer, as on AWS, and never the endpoint
-            log.exception("asynchronous inference %s of %s", job.inference_id, job.endpoint)
+            self._count(job, "TimeInBacklog", (time.time() - job.received) * 1e6)
+            await self._finish(job, await self._answer(job))
+        finally:
+            del queue.working[job]
+            queue.stirred.set()
 
     async def _answer(self, job: Job) -> Outcome:
-        address = urlsplit(job.source)
         try:
-            body = await asyncio.to_thread(self._moto.read_object, address.netloc, address.path.lstrip("/"))
-            return await job.ask(body)
+            with self._timed(job, "RequestDownloadLatency"):
+                body = job.body if job.body is not None else await asyncio.to_thread(self._moto.read_object, *job.place)
         except InstanceError as error:
+            self._count(job, "RequestDownloadFailures")
             return Outcome(ok=False, body=f"cannot read the input: {error}".encode(), content_type="text/plain")
+        try:
+            return await job.ask(body, job.timeout_s)
         except AwsError as error:
             return Outcome(ok=False, body=error.message.encode(), content_type="text/plain")
 
-    def _store(self, place: str, outcome: Outcome) -> None:
-        address = urlsplit(place)
-        self._moto.write_object(address.netloc, address.path.lstrip("/"), outcome.body, outcome.content_type)
+    async def _finish(self, job: Job, outcome: Outcome) -> None:
+        """Store an answer and tell of it; a missing bucket or topic costs that, as on AWS, and never the endpoint."""
+        place = job.output if outcome.ok else job.failure
+        self._count(job, "InvocationsProcessed")
+        if not outcome.ok:
+            self._count(job, "InvocationFailures")
+        try:
+            with self._timed(job, "ResponseUploadLatency"):
+                bucket, _, key = place.removeprefix("s3://").partition("/")
+                await asyncio.to_thread(self._moto.write_object, bucket, key, outcome.body, outcome.content_type)
+        except Exception:
+            log.exception("storing the answer to %s of %s", job.inference_id, job.endpoint)
+            self._count(job, "ResponseUploadFailures")
+        topic = job.topic(ok=outcome.ok)
+        if topic:
+            try:
+                said = message(job, outcome, place)
+                await asyncio.to_thread(self._moto.notify, job.region, topic, "InferenceResult", said)
+            except Exception:
+                log.exception("telling of %s of %s", job.inference_id, job.endpoint)
+                self._count(job, "NotificationFailures")
+        self._count(job, "TotalProcessingTime", (time.time() - job.received) * 1e3)
 
-    def _tell(self, job: Job, outcome: Outcome, place: str, received: float) -> None:
-        topics = job.config["OutputConfig"].get("NotificationConfig", {})
-        topic = topics.get("SuccessTopic" if outcome.ok else "ErrorTopic")
-        if not topic:
-            return
-        said: dict[str, Any] = {
-            "awsRegion": job.region,
-            "eventTime": f"{now():%Y-%m-%dT%H:%M:%S.000Z}",
-            "receivedTime": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(received))}.000Z",
-            "invocationStatus": "Completed" if outcome.ok else "Failed",
-            "requestParameters": {"endpointName": job.endpoint, "inputLocation": job.source},
-            "inferenceId": job.inference_id,
-            "eventVersion": "1.0",
-            "eventSource": "aws:sagemaker",
-            "eventName": "InferenceResult",
-        }
-        if outcome.ok:
-            said["responseParameters"] = {"contentType": outcome.content_type, "outputLocation": place}
-        else:
-            said["failureLocation"] = place
-            said["failureReason"] = outcome.body.decode(errors="replace")[:1024]
-        self._moto.notify(job.region, topic, "InferenceResult", json.dumps(said))
+    @contextlib.contextmanager
+    def _timed(self, job: Job, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._count(job, name, (time.perf_counter() - begun) * 1e6)
+
+    def _count(self, job: Job, name: str, value: float = 1.0) -> None:
+        _, _, variant = self._capacity(job.region, job.endpoint)
+        self._metrics.put(job.region, job.endpoint, variant, name, value)

@@ -88,7 +88,8 @@ def _fleet(fleet: Fleet) -> dict[str, Any]:
         "capture": fleet.capture_config,
         "variants": {v.name: {"weight": v.weight, "count": v.count} for v in fleet.variants.values()},
         "containers": {
-            v.name: [v.container.image, v.container.artifact, dict(v.container.environment)] for v in fleet.all_variants
+            v.name: [v.container.image, v.container.artifact, dict(v.container.environment), v.container.multi_model]
+            for v in fleet.all_variants
         },
     }
 

@@ -19,7 +19,30 @@ UNITS = {
     "Invocation5XXErrors": "None",
     "InvocationModelErrors": "None",
     "ConcurrentRequestsPerModel": "None",
+    "ModelSetupTime": "Microseconds",
+    "ModelLoadingWaitTime": "Microseconds",
+    "ModelLoadingTime": "Microseconds",
+    "ModelUnloadingTime": "Microseconds",
+    "ModelDownloadingTime": "Microseconds",
+    "ModelCacheHit": "None",
+    "LoadedModelCount": "None",
+    "ApproximateBacklogSize": "Count",
+    "ApproximateBacklogSizePerInstance": "Count",
+    "ApproximateAgeOfOldestRequest": "Seconds",
+    "HasBacklogWithoutCapacity": "Count",
+    "RequestDownloadFailures": "Count",
+    "ResponseUploadFailures": "Count",
+    "NotificationFailures": "Count",
+    "RequestDownloadLatency": "Microseconds",
+    "ResponseUploadLatency": "Microseconds",
+    "ExpiredRequests": "Count",
+    "InvocationFailures": "Count",
+    "InvocationsProcessed": "Count",
+    "TimeInBacklog": "Microseconds",
+    "TotalProcessingTime": "Milliseconds",
 }
+# Asynchronous endpoints have no others of those that are counted for every invocation.
+_ASYNCHRONOUS = frozenset({"ModelLatency", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors"})
 
 
 class Series(NamedTuple):
@@ -29,6 +52,7 @@ class Series(NamedTuple):
     endpoint: str
     variant: str
     config: str = ""
+    asynchronous: bool = False
 
 
 @dataclass
@@ -98,12 +122,19 @@ class Metrics:
         tally.model_us.append(model_us)
         tally.overhead_us.append(overhead_us)
 
+    def put(self, region: str, endpoint: str, variant: str, name: str, value: float) -> None:
+        """Put one value of a metric; without a variant, of the endpoint."""
+        dimensions = [("EndpointName", endpoint), *([("VariantName", variant)] if variant else [])]
+        self._store.put(Key(region, NAMESPACE, name, tuple(dimensions)), self._clock(), {value: 1.0}, UNITS[name])
+
     def flush(self) -> None:
         """Put what was counted into the store: by endpoint and variant, and by configuration where that is known."""
         taken, self._tallies = self._tallies, {}
         for (series, cell), tally in taken.items():
             moment = (cell + 0.5) * self._store.cell_s
             for name, values in tally.values():
+                if series.asynchronous and name not in _ASYNCHRONOUS:
+                    continue
                 for dimensions in _dimensions(series):
                     self._store.put(Key(series.region, NAMESPACE, name, dimensions), moment, values, UNITS[name])
 

@@ -31,18 +31,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Container:
-    """What hosting needs to know of a model: its image, its artifact (s3://…, or None) and its environment."""
+    """What hosting needs to know of a model: its image, its artifact (s3://…, or None) and its environment.
+
+    The artifact of a multi-model one is a prefix.
+    """
 
     image: str
     artifact: str | None
     environment: Mapping[str, str]
+    multi_model: bool = False
 
 
 @dataclass(frozen=True)
 class Scalable:
     """A registered target of Application Auto Scaling.
 
-    `policies` are names and target tracking configurations; `schedules` and `record` are moto's own objects.
+    `policies` are names and target tracking configurations, `steps` ARNs and step scaling configurations; `schedules`
+    and `record` are moto's own objects.
     """
 
     region: str
@@ -50,6 +55,7 @@ class Scalable:
     lowest: int
     highest: int
     policies: tuple[tuple[str, dict[str, Any]], ...]
+    steps: tuple[tuple[str, dict[str, Any]], ...]
     schedules: tuple[Any, ...]
     record: Any
 
@@ -139,6 +145,7 @@ class Moto:
             image=containers[0].get("Image", ""),
             artifact=containers[0].get("ModelDataUrl") or source,
             environment=containers[0].get("Environment") or {},
+            multi_model=containers[0].get("Mode") == "MultiModel",
         )
 
     def read_object(self, bucket: str, key: str) -> bytes:
@@ -181,14 +188,20 @@ class Moto:
         for region, backend in get_backend("applicationautoscaling")[ACCOUNT].items():
             for target in backend.targets.get("sagemaker:variant:DesiredInstanceCount", {}).values():
                 resource = target.resource_id
+                own = [policy for policy in backend.policies.values() if policy.resource_id == resource]
                 policies = tuple(
                     (policy.policy_name, policy.target_tracking_scaling_policy_configuration)
-                    for policy in backend.policies.values()
-                    if policy.resource_id == resource and policy.target_tracking_scaling_policy_configuration
+                    for policy in own
+                    if policy.target_tracking_scaling_policy_configuration
+                )
+                steps = tuple(
+                    (policy.policy_arn, policy.step_scaling_policy_configuration)
+                    for policy in own
+                    if policy.step_scaling_policy_configuration
                 )
                 schedules = tuple(one for one in backend.scheduled_actions if one.resource_id == resource)
                 low, high = target.min_capacity or 0, target.max_capacity or 0
-                made.append(Scalable(region, resource, low, high, policies, schedules, target))
+                made.append(Scalable(region, resource, low, high, policies, steps, schedules, target))
         return made
 
     def notify(self, region: str, action: str, subject: str, message: str) -> None:

@@ -12,12 +12,16 @@ from typing import Any
 
 from infra.cloud import artifacts
 from infra.cloud.capture import Capture, CaptureConfig
+from infra.cloud.clock import Clock
 from infra.cloud.errors import InstanceError
 from infra.cloud.fleet import VariantFleet
 from infra.cloud.instances import InstanceSpec, Launcher
+from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import Container, Moto
+from infra.cloud.multimodel import Models
 from infra.cloud.options import Options
 from infra.cloud.records import Config, Endpoint, Fleet, Variant
+from infra.cloud.serverless import Warmth
 
 # What the API does not support here: the endpoint fails and says so, rather than behave otherwise than declared.
 _UNSUPPORTED_CONFIG = {
@@ -33,9 +37,13 @@ class Workshop:
         options: of the cloud.
         moto: has the models and their archives.
         launcher: starts instances.
+        clock: for what goes cold.
+        metrics: where multi-model variants are counted.
     """
 
-    def __init__(self, options: Options, moto: Moto, launcher: Launcher) -> None:
+    def __init__(self, options: Options, moto: Moto, launcher: Launcher, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
         self._options = options
         self._moto = moto
         self._launcher = launcher
@@ -102,19 +110,39 @@ class Workshop:
                 f" (this cloud starts only images that match {self._options.serve_image})"
             )
         base_dir = folder / name
-        await asyncio.to_thread(artifacts.unpack, self._moto, container.artifact, base_dir)
+        archive = None if container.multi_model else container.artifact
+        await asyncio.to_thread(artifacts.unpack, self._moto, archive, base_dir)
         timeout = float(declared.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_STARTUP_S))
         make_spec = functools.partial(
-            _spec, name, base_dir, container.environment, self.home(endpoint) / "logs", folder.name, timeout
+            _spec, name, base_dir, _environment(container), self.home(endpoint) / "logs", folder.name, timeout
         )
+        fleet = VariantFleet(self._launcher, make_spec, self._options.max_instances)
+        serverless = declared.get("ServerlessConfig")
+        provisioned = 0 if serverless is None else serverless.get("ProvisionedConcurrency", 0)
         return Variant(
             name=name,
             weight=declared.get("InitialVariantWeight", 1.0),
             count=declared.get("InitialInstanceCount", 1),
             container=container,
-            serverless=declared.get("ServerlessConfig"),
-            fleet=VariantFleet(self._launcher, make_spec, self._options.max_instances),
+            fleet=fleet,
+            serverless=serverless,
+            warmth=None if serverless is None else Warmth(fleet, self._clock, provisioned),
+            models=self._models(container, base_dir),
         )
+
+    def _models(self, container: Container, base_dir: Path) -> Models | None:
+        if not container.multi_model or container.artifact is None:
+            return None
+
+        def count(endpoint: Endpoint, variant: Variant, name: str, value: float) -> None:
+            self._metrics.put(endpoint.region, endpoint.name, variant.name, name, value)
+
+        return Models(self._moto, container.artifact, base_dir / "models", count)
+
+
+def _environment(container: Container) -> Mapping[str, str]:
+    more = {"SAGEMAKER_MULTI_MODEL": "true"} if container.multi_model else {}
+    return {**container.environment, **more}
 
 
 def _spec(

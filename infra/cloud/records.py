@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra.cloud.capture import Capture, now
 from infra.cloud.fleet import VariantFleet
+from infra.cloud.instances import Instance
 from infra.cloud.moto_app import ACCOUNT, Container
+from infra.cloud.serverless import Warmth
+from infra.cloud.sessions import Sessions
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
@@ -41,11 +44,22 @@ class Config:
         return arn(self.region, "endpoint-config", self.name)
 
 
+class OnDemand(Protocol):
+    """Models that an instance loads when it is asked for them."""
+
+    async def path(self, endpoint: "Endpoint", variant: "Variant", instance: Instance, target: str) -> str:
+        """Where an instance answers for a model that it has by now."""
+
+    def forget(self, instance: Instance, target: str) -> None:
+        """An instance has a model no more."""
+
+
 @dataclass
 class Variant:
     """A production variant of a live endpoint: what it was told to be, and the processes that it is.
 
-    A serverless one is one process that stays warm; `serverless` is what it was declared to be.
+    A serverless one (`serverless` is what it was declared to be) has a process while `warmth` says so; a multi-model
+    one loads `models` on demand.
     """
 
     name: str
@@ -54,6 +68,9 @@ class Variant:
     container: Container
     fleet: VariantFleet
     serverless: Mapping[str, Any] | None = None
+    warmth: Warmth | None = None
+    models: "OnDemand | None" = None
+    sessions: Sessions = field(default_factory=Sessions)
 
 
 @dataclass

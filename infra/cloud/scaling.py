@@ -1,4 +1,4 @@
-"""Autoscaling as pure decisions: target tracking on datapoints, and when a scheduled action is due.
+"""Autoscaling as pure decisions: target tracking on datapoints, steps of an alarm, and when a scheduled action is due.
 
 Target tracking is two alarms, as Application Auto Scaling makes them for SageMaker: three minutes above the target
 scale out in proportion; fifteen below nine tenths of it scale in, unless that is switched off. Source: Application Auto
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 OUT_POINTS, IN_POINTS = 3, 15
 IN_BELOW = 0.9
+_PERCENT = 100
 _FIELDS = ("minute", "hour", "day", "month")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
 _NAMES = {
@@ -76,6 +77,52 @@ def track(
         if wanted < capacity:
             return wanted, replace(past, into=now)
     return bounded(capacity, lowest, highest), past
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """A step scaling policy.
+
+    Attributes:
+        kind: ChangeInCapacity, PercentChangeInCapacity or ExactCapacity.
+        steps: (lower bound, upper bound, adjustment); bounds are distances from the alarm's threshold.
+        cooldown_s: declared seconds.
+        least: the smallest change that a percentage makes.
+    """
+
+    kind: str
+    steps: tuple[tuple[float, float, int], ...]
+    cooldown_s: float = 300.0
+    least: int = 0
+
+
+def step(
+    policy: Stepping, beyond: float, capacity: int, lowest: int, highest: int, past: Past, now: float
+) -> tuple[int, Past]:
+    """The capacity that an alarm in ALARM asks for, and when it was last changed.
+
+    Args:
+        policy: what to do.
+        beyond: the metric's distance from the alarm's threshold.
+        capacity: instances now.
+        lowest: the fewest that are allowed.
+        highest: the most that are allowed.
+        past: earlier changes.
+        now: declared seconds.
+    """
+    change = next((change for low, high, change in policy.steps if low <= beyond < high), None)
+    if change is None or now - past.out < policy.cooldown_s:
+        return capacity, past
+    match policy.kind:
+        case "ExactCapacity":
+            wanted = change
+        case "PercentChangeInCapacity":
+            size = max(abs(capacity * change) / _PERCENT, policy.least)
+            wanted = capacity + (math.floor(size) if change > 0 else -math.floor(size))
+        case _:
+            wanted = capacity + change
+    wanted = bounded(wanted, lowest, highest)
+    return wanted, replace(past, out=now) if wanted != capacity else past
 
 
 def due(schedule: str, zone: str | None, made: datetime, since: datetime, now: datetime) -> bool:

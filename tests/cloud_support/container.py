@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 ASKED = itertools.count(1)
@@ -40,6 +41,13 @@ async def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, 
         "body": body.decode("latin-1"),
     }
     custom = {"X-Amzn-SageMaker-Custom-Attributes": "answered=1", "X-Private": "stays here"}
+    match body:
+        case b"begin":
+            lasts = timedelta(seconds=float(os.environ.get("SESSION_S", "60")))
+            until = f"{datetime.now(UTC) + lasts:%Y-%m-%dT%H:%M:%SZ}"
+            custom["X-Amzn-SageMaker-New-Session-Id"] = f"session-{os.getpid()}-{next(ASKED)}; Expires={until}"
+        case b"end":
+            custom["X-Amzn-SageMaker-Closed-Session-Id"] = headers["x-amzn-sagemaker-session-id"]
     if headers.get("accept") == "text/csv":
         return 200, {"Content-Type": "text/csv"} | custom, b"1.5\n"
     return 200, {"Content-Type": "application/json"} | custom, json.dumps(shown).encode()

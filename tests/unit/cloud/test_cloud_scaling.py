@@ -1,12 +1,13 @@
 """Autoscaling decisions."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.cloud.scaling import IN_POINTS, Past, Tracking, due, track
+from infra.cloud.scaling import IN_POINTS, Past, Stepping, Tracking, due, step, track
 
 POLICY = Tracking(target=100, out_cooldown_s=60, in_cooldown_s=300)
 
@@ -86,3 +87,23 @@ def test_schedules(schedule: str, zone: str | None, fires: object) -> None:
 def test_what_is_no_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(ValueError, match=r"none of|six fields"):
         due(schedule, None, MONDAY, MONDAY - timedelta(minutes=5), MONDAY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "beyond", "capacity", "wanted"),
+    [
+        ("ChangeInCapacity", 1, 0.0, 0, 1),
+        ("ChangeInCapacity", 1, -0.1, 0, 0),  # below the step's lower bound
+        ("ChangeInCapacity", 9, 0.0, 2, 4),  # within the target's bounds
+        ("ExactCapacity", 3, 5.0, 1, 3),
+        ("PercentChangeInCapacity", 50, 1.0, 2, 3),
+        ("PercentChangeInCapacity", 10, 1.0, 2, 3),  # at least the smallest change
+        ("PercentChangeInCapacity", -50, 1.0, 4, 2),
+    ],
+)
+def test_a_step_policy_answers_an_alarm(kind: str, change: int, beyond: float, capacity: int, wanted: int) -> None:
+    policy = Stepping(kind, ((0.0, math.inf, change),), cooldown_s=60, least=1)
+    count, past = step(policy, beyond, capacity, 0, 4, Past(), 1000.0)
+    assert count == wanted
+    again, _ = step(policy, beyond, count, 0, 4, past, 1030.0)
+    assert (again == count) or past == Past()  # within its cooldown it does nothing more
