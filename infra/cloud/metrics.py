@@ -19,6 +19,9 @@ UNITS = {
     "Invocation5XXErrors": "None",
     "InvocationModelErrors": "None",
     "ConcurrentRequestsPerModel": "None",
+}
+# Of some kinds of hosting; each is put when it happens.
+OTHER_UNITS = {
     "ModelSetupTime": "Microseconds",
     "ModelLoadingWaitTime": "Microseconds",
     "ModelLoadingTime": "Microseconds",
@@ -125,7 +128,7 @@ class Metrics:
     def put(self, region: str, endpoint: str, variant: str, name: str, value: float) -> None:
         """Put one value of a metric; without a variant, of the endpoint."""
         dimensions = [("EndpointName", endpoint), *([("VariantName", variant)] if variant else [])]
-        self._store.put(Key(region, NAMESPACE, name, tuple(dimensions)), self._clock(), {value: 1.0}, UNITS[name])
+        self._store.put(Key(region, NAMESPACE, name, tuple(dimensions)), self._clock(), {value: 1.0}, OTHER_UNITS[name])
 
     def flush(self) -> None:
         """Put what was counted into the store: by endpoint and variant, and by configuration where that is known."""

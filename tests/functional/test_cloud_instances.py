@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.cloud.asking import post
 from infra.cloud.errors import InstanceError
 from infra.cloud.fleet import VariantFleet
 from infra.cloud.groups import Groups
 from infra.cloud.instances import Instance, InstanceSpec, Launcher
 from infra.cloud.options import Options
-from infra.cloud.runtime import _post
 from tests.cloud_support.helpers import CONTAINER, alive, archived, running
 
 
@@ -49,7 +49,7 @@ def test_an_answer_that_comes_too_late_is_a_timeout(tmp_path: Path, groups: Grou
     async def run() -> tuple[int, bytes]:
         instance = await launcher(tmp_path, groups, timeout_s=0.2).launch(spec(tmp_path, SLOW_S="30"))
         try:
-            reply = await _post(instance, {}, b"{}")
+            reply = await post(instance, {}, b"{}")
             return reply.status, reply.body
         finally:
             await instance.stop()
@@ -65,7 +65,7 @@ def test_a_retired_instance_answers_what_it_was_asked_before_it_leaves(tmp_path:
         await fleet.scale(1)
         instance = fleet.pick()
         assert instance is not None
-        asked = asyncio.create_task(_post(instance, {}, b"{}"))
+        asked = asyncio.create_task(post(instance, {}, b"{}"))
         await asyncio.sleep(0)  # one turn of the loop: it is on its way
         assert instance.outstanding == 1
         await fleet.stop(drain=True)
