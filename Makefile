@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): about 150 packages, a minute or two the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location \
-		--constraint constraints.txt --editable '.[infra,train,serve,onnx,local,dev]'
+		--constraint constraints.txt --editable '.[infra,train,serve,onnx,local,images,dev]'
 	@touch $@
 
 rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this machine

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sagestage import commands, output
+from sagestage import commands, images_cli, output
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
@@ -31,6 +31,7 @@ state_app = typer.Typer(no_args_is_help=True, help="The state of a stack on the 
 app.add_typer(state_app, name="state")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
 app.add_typer(bench_app, name="bench")
+app.add_typer(images_cli.app, name="images")
 
 OUR_PACKAGES = frozenset({"sagestage", "infra", "inference", "training"})
 Stack = Annotated[str, typer.Option("--stack", "-s", help="The stack: Pulumi.<stack>.yaml.", show_default=True)]

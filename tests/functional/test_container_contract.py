@@ -1,0 +1,156 @@
+"""What SageMaker asks of a container, with plain `docker run` and a hand-made /opt/ml."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.container_support.docker import INFERENCE, TRAINING, Container, job, need_image, running
+
+pytestmark = pytest.mark.slow
+SETTINGS = {"target": "demand", "order": "timestamp", "epochs": "4", "hidden": "[16, 8]", "learning-rate": '"0.01"'}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The /opt/ml of a job that ran in a container without a network, with limited memory."""
+    need_image(TRAINING)
+    base = job(tmp_path_factory.mktemp("ml"), SETTINGS)
+    options = ("--network", "none", "--memory", "3g", "--memory-swap", "3g", "--volume", f"{base}:/opt/ml")
+    with running(TRAINING, "train", options=options) as container:
+        code = container.wait()
+        (base / "log").write_text(container.logs())
+        assert code == 0, container.logs()
+        assert not container.inspect()["State"]["OOMKilled"]
+    return base
+
+
+def golden(base: Path) -> tuple[list[Any], list[float]]:
+    """Rows of the model's own, and what it must answer."""
+    rows = json.loads((base / "model/golden.json").read_text())
+    return rows["instances"], rows["predictions"]
+
+
+def test_a_container_trains_from_texts_and_a_channel(trained: Path) -> None:
+    manifest = json.loads((trained / "model/manifest.json").read_text())
+    assert [layer for layer in manifest["network"]["hidden"]] == [16, 8]
+    measured = json.loads((trained / "output/data/metrics.json").read_text())
+    assert measured["epochs"] <= 4
+    assert "epoch=1 train_loss=" in (trained / "log").read_text()
+    assert not (trained / "output/failure").exists()
+
+
+def test_a_failure_is_told_where_sagemaker_looks(tmp_path: Path) -> None:
+    need_image(TRAINING)
+    base = job(tmp_path, {"target": "demnad"}, rows=50)
+    with running(TRAINING, "train", options=("--network", "none", "--volume", f"{base}:/opt/ml")) as container:
+        assert container.wait() == 1
+        assert "Traceback" not in container.logs()
+    assert "target names 'demnad'" in (base / "output/failure").read_text()
+    assert not (base / "model").exists()
+
+
+def test_a_training_that_is_terminated_keeps_its_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
+    need_image(TRAINING)
+    base = job(tmp_path, SETTINGS | {"epochs": "400", "patience": "400"}, rows=4_000)
+    (base / "checkpoints").mkdir()
+    options = ("--network", "none", "--volume", f"{base}:/opt/ml")
+    with running(TRAINING, options=options) as container:  # CMD is train
+        container.follow("epoch=2 ")
+        container.kill("TERM")
+        assert container.wait(timeout_s=60) != 0
+        assert not container.inspect()["State"]["OOMKilled"]
+    (checkpoint,) = (base / "checkpoints").glob("*.safetensors")
+    assert checkpoint.stat().st_size > 0
+    assert "SIGTERM" in (base / "output/failure").read_text()
+    assert not (base / "model").exists()
+    with running(TRAINING, options=options) as container:
+        first = container.follow("epoch=")
+        assert int(first.partition("epoch=")[2].split()[0]) >= 2, first  # not from the beginning
+        container.kill("TERM")
+        container.wait(timeout_s=60)
+
+
+@pytest.fixture
+def server(trained: Path) -> Iterator[Container]:
+    """A server as locked up as it can be: nothing writable, no capability, little memory."""
+    need_image(INFERENCE)
+    options = (
+        "--publish", "127.0.0.1::8080", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--memory", "384m",
+        "--memory-swap", "384m", "--volume", f"{trained / 'model'}:/opt/ml/model:ro",
+    )  # fmt: skip
+    with running(INFERENCE, "serve", options=options) as container:
+        yield container
+
+
+def test_a_container_serves_what_another_trained(server: Container, trained: Path) -> None:
+    url = server.ready()
+    instances, expected = golden(trained)
+    answer = httpx.post(f"{url}/invocations", json={"instances": instances}).json()
+    np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-5, atol=1e-6)
+    state = server.inspect()
+    assert not state["State"]["OOMKilled"]
+    assert state["HostConfig"]["ReadonlyRootfs"]
+
+
+def test_the_image_knows_whether_it_is_healthy(server: Container) -> None:
+    server.ready()
+    health = server.inspect()["Config"]["Healthcheck"]["Test"]
+    assert health[0] == "CMD"
+    assert server.python(health[3]) == ""  # the check itself, where docker runs it
+    server.kill("STOP")
+    with pytest.raises(Exception, match="timed out"):
+        server.python(health[3])
+    server.kill("CONT")
+
+
+def test_a_server_that_is_terminated_answers_what_it_has_begun(server: Container, trained: Path) -> None:
+    address = urlsplit(server.ready())
+    instances, expected = golden(trained)
+    body = json.dumps({"instances": instances[:1]}).encode()
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=30) as connection:
+        connection.sendall(head.encode() + body[:5])
+        httpx.get(f"{address.geturl()}/ping")  # by then the server has read the beginning
+        server.kill("TERM")
+        connection.sendall(body[5:])
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+            if b"latency_ms" in answer:
+                break
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"] == pytest.approx(expected[:1])
+    assert server.wait(timeout_s=40) == 0
+
+
+def test_a_server_needs_no_network(trained: Path) -> None:
+    need_image(INFERENCE)
+    instances, expected = golden(trained)
+    options = ("--network", "none", "--volume", f"{trained / 'model'}:/opt/ml/model:ro")
+    with running(INFERENCE, options=options) as container:  # CMD is serve
+        container.follow("ready")
+        ask = (
+            "import json, urllib.request as r; q = r.Request('http://127.0.0.1:8080/invocations',"
+            f" json.dumps({{'instances': {instances[:1]!r}}}).encode(), {{'content-type': 'application/json'}});"
+            "print(r.urlopen(q).read().decode())"
+        )
+        assert json.loads(container.python(ask))["predictions"] == pytest.approx(expected[:1])
+
+
+def test_a_model_that_is_not_there_ends_the_server_in_one_line(tmp_path: Path) -> None:
+    need_image(INFERENCE)
+    (tmp_path / "model").mkdir()
+    with running(INFERENCE, "serve", options=("--volume", f"{tmp_path}/model:/opt/ml/model:ro")) as container:
+        assert container.wait() == 1
+        said = container.logs()
+    assert "error: " in said
+    assert "Traceback" not in said
