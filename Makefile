@@ -57,6 +57,37 @@ bench-training: $(STAMP)  ## time the preparation and training of a million rows
 soak: $(STAMP)  ## a hundred updates and rollbacks under load: no request may be lost
 	@$(BIN)/python benchmarks/cloud/soak.py $(ARGS)
 
+# The engine of containers/engine.sh is started only where none runs, and where it may (root on Debian).
+engine = eval "$$(containers/engine.sh env)"
+
+.PHONY: engine images sbom local-mode engine-stop
+
+engine:
+	@containers/engine.sh start
+	@$(engine); docker image inspect python:3.11-slim >/dev/null 2>&1 || docker pull --quiet python:3.11-slim 2>/dev/null || \
+		containers/engine.sh base
+
+images: $(STAMP) engine  ## build the training and serving images (ARGS="--device gpu"); `make engine-stop` ends an engine that it started
+	@$(engine); $(BIN)/sagestage images build $(ARGS)
+
+sbom: $(STAMP)  ## write the bills of materials of the images into .sagestage/sbom (CycloneDX)
+	@$(engine); for role in inference training; do \
+		$(BIN)/sagestage images sbom sagestage-$$role:cpu --out .sagestage/sbom/$$role.cdx.json || exit 1; done
+
+AWS := .venv-aws
+
+$(AWS)/.installed: constraints-aws.txt
+	@echo "Setting up $(AWS): the SageMaker SDK, a minute or two the first time"
+	@test -x $(AWS)/bin/python || $(PYTHON) -m venv $(AWS)
+	@$(AWS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-aws.txt
+	@touch $@
+
+local-mode: $(STAMP) $(AWS)/.installed  ## train and serve the images with the SageMaker SDK's local mode
+	@$(engine); $(BIN)/python -m pytest tests/functional/test_local_mode.py $(ARGS)
+
+engine-stop:  ## end the engine that `make images` started; its images stay (containers/engine.sh purge)
+	@containers/engine.sh stop
+
 check: $(STAMP)  ## lint, formatting and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check

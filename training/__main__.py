@@ -16,6 +16,8 @@ from training.events import EpochFinished, Event, StageFinished, TrialAdvanced
 from training.monitor import command as monitoring
 
 MISSED_GATE = 3
+_TERMINATED = "terminated by SIGTERM"
+_signals: list[int] = []
 EXAMPLE = """\
 example:
   python -m training train --data bikes.csv --target cnt --order dteday,hr \\
@@ -103,7 +105,8 @@ def _container_run() -> int:
         container.write_model(base, result)
         _say(_measured(result.metrics))
     except BaseException as error:
-        container.write_failure(base, str(error) or type(error).__name__)
+        reason = _TERMINATED if _signals else str(error) or type(error).__name__
+        container.write_failure(base, reason)
         raise
     if not result.verdict.passed:
         container.write_failure(base, f"gate: {result.verdict.reason}")
@@ -136,7 +139,8 @@ def _say(line: str, file: TextIO | None = None) -> None:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM (spot interruption, a stopped job) ends the run in order: Ray and the run folder go."""
-    raise SystemExit("terminated by SIGTERM")
+    _signals.append(_signal)  # Ray, if it is waiting, passes an exit on without its text
+    raise SystemExit(_TERMINATED)
 
 
 def _parser() -> argparse.ArgumentParser:
