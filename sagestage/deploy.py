@@ -133,12 +133,13 @@ class Deployment:
         from infra.engine.secrets import passphrase
         from infra.provider import AwsProvider
         from sagestage import engines
+        from sagestage.offline import OfflineProvider
 
         passphrase(os.environ, self.project.home)  # made now: either engine may be the first to need it
         return Engine(
             root=self.project.root,
             stack=self.stack,
-            providers={"aws": AwsProvider if self.cloud is not None else engines.OfflineProvider},
+            providers={"aws": AwsProvider if self.cloud is not None else OfflineProvider},
             home=self.project.home,
             on_event=self._on_event,
             options=Options(self._targets)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pulumi.provider.experimental import provider as p
-
-from infra.provider import AwsProvider
 from infra.provider.config import ENDPOINT_NAMES
-from infra.provider.values import Properties, plain_map, property_map
 from sagestage import stackfile
 from sagestage.aws import KEY
 from sagestage.errors import SagestageError
@@ -49,27 +44,3 @@ def overrides(config: Mapping[str, Any], url: str | None) -> dict[str, Any]:
         "aws:secretKey": KEY,
         "aws:endpoints": [dict.fromkeys(sorted(names), address)],
     }
-
-
-class OfflineProvider(AwsProvider):
-    """The provider for previews where no cloud runs: it knows the account that the stack is for, and asks nobody."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._account = "123456789012"
-
-    async def configure(self, request: p.ConfigureRequest) -> p.ConfigureResponse:
-        """Take the account from `aws:allowedAccountIds`, where the stack has one."""
-        allowed = plain_map(request.args).get("allowedAccountIds")
-        accounts = json.loads(allowed) if isinstance(allowed, str) else allowed
-        if isinstance(accounts, list) and accounts:
-            self._account = str(accounts[0])
-        return await super().configure(request)
-
-    async def invoke(self, request: p.InvokeRequest) -> p.InvokeResponse:
-        """Answer who we are; all other functions are worked out without AWS."""
-        if request.tok != "aws:index/getCallerIdentity:getCallerIdentity":
-            return await super().invoke(request)
-        arn = f"arn:aws:iam::{self._account}:root"
-        told: Properties = {"accountId": self._account, "id": self._account, "arn": arn, "userId": self._account}
-        return p.InvokeResponse(return_value=property_map(told, request.args))

@@ -1,4 +1,4 @@
-"""What a stack's program declares, found out by running it: no cloud, no credentials, nothing made."""
+"""A provider with nobody to talk to, and what a stack's program declares when it is run with it: nothing is made."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Any
 
 from pulumi.provider.experimental import provider as p
 
-from infra.engine import Engine
+from infra.engine import Engine, Options
 from infra.provider import AwsProvider
 from infra.provider.planning import DEFAULTS
 from infra.provider.values import UNKNOWN, Properties, plain_map, property_map
+from sagestage import engines, stackfile
 from sagestage.project import Project
-
-_NOWHERE = json.dumps([{"sts": "http://127.0.0.1:9"}])  # the discard port: nothing is ever sent
-_ACCOUNT = "123456789012"
 
 
 @dataclass(frozen=True)
@@ -36,44 +34,49 @@ def declared(project: Project, stack: str) -> list[Declared]:
         EngineError: the program, or the stack's configuration, is refused.
     """
     found: list[Declared] = []
+    config = stackfile.read(project.root, stack)
+    foreign = not stackfile.is_embedded(config)
     with tempfile.TemporaryDirectory(prefix="sagestage-offline-") as home:
-        Engine(root=project.root, stack=stack, providers={"aws": lambda: _Offline(found)}, home=Path(home)).preview()
+        Engine(
+            root=project.root,
+            stack=stack,
+            providers={"aws": lambda: _Recording(found)},
+            home=Path(home),
+            options=Options((), engines.overrides(config, None), placeholders=True) if foreign else Options(),
+        ).preview()
     return sorted(found, key=lambda one: (one.type, one.name))
 
 
-class _Offline(AwsProvider):
-    """The provider with nobody to talk to: it checks inputs as ever, and remembers them."""
+class OfflineProvider(AwsProvider):
+    """The provider for previews where no cloud runs: it knows the account that the stack is for, and asks nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._account = "123456789012"
+
+    async def configure(self, request: p.ConfigureRequest) -> p.ConfigureResponse:
+        """Take the account from `aws:allowedAccountIds`, where the stack has one."""
+        allowed = plain_map(request.args).get("allowedAccountIds")
+        accounts = json.loads(allowed) if isinstance(allowed, str) else allowed
+        if isinstance(accounts, list) and accounts:
+            self._account = str(accounts[0])
+        return await super().configure(request)
+
+    async def invoke(self, request: p.InvokeRequest) -> p.InvokeResponse:
+        """Answer who we are; all other functions are worked out without AWS."""
+        if request.tok != "aws:index/getCallerIdentity:getCallerIdentity":
+            return await super().invoke(request)
+        arn = f"arn:aws:iam::{self._account}:root"
+        told: Properties = {"accountId": self._account, "id": self._account, "arn": arn, "userId": self._account}
+        return p.InvokeResponse(return_value=property_map(told, request.args))
+
+
+class _Recording(OfflineProvider):
+    """Remembers the inputs that it checks."""
 
     def __init__(self, found: list[Declared]) -> None:
         super().__init__()
         self._found = found
-        self._region, self._account = "us-east-1", _ACCOUNT
-
-    async def check_config(self, request: p.CheckRequest) -> p.CheckResponse:
-        """A stack for AWS has no endpoints here, and needs none."""
-        return p.CheckResponse(inputs=request.new_inputs, failures=[])
-
-    async def configure(self, request: p.ConfigureRequest) -> p.ConfigureResponse:
-        """Take region and account; keys and endpoints are never used."""
-        given = plain_map(request.args)
-        self._region = str(given.get("region") or self._region)
-        accounts = given.get("allowedAccountIds")
-        listed = json.loads(accounts) if isinstance(accounts, str) else accounts
-        self._account = str(listed[0]) if isinstance(listed, list) and listed else self._account
-        settings: Properties = {"region": self._region, "accessKey": "none", "secretKey": "none", "endpoints": _NOWHERE}
-        return await super().configure(
-            p.ConfigureRequest(request.variables, property_map(settings), accept_secrets=True, accept_resources=True)
-        )
-
-    async def invoke(self, request: p.InvokeRequest) -> p.InvokeResponse:
-        """Answer where the stack lives; all else is worked out without AWS."""
-        known: dict[str, Properties] = {
-            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": self._account, "id": self._account},
-            "aws:index/getRegion:getRegion": {"region": self._region, "name": self._region, "id": self._region},
-        }
-        if request.tok in known:
-            return p.InvokeResponse(return_value=property_map(known[request.tok], request.args))
-        return await super().invoke(request)
 
     async def check(self, request: p.CheckRequest) -> p.CheckResponse:
         """Check, and remember what was declared."""
