@@ -66,12 +66,15 @@ class Deployment:
         """URNs deleted in this run because something that they need is replaced, with the properties it came in by."""
         self._live = {r.urn: i for i, r in steps.journal.left().items() if not r.delete}
         self._defaults: dict[tuple[str, str], str] = {}
+        self._goals: dict[str, Goal] = {}
 
     def register(self, goal: Goal) -> Answer:
         """Brings one resource to where the program wants it. Never raises: a failure is an answer."""
+        goal = goal.inheriting(self._goals.get(goal.parent))
         try:
             with self._planning:
                 plan = self._plan(goal)
+                self._goals[goal.urn] = goal
             done = self._carry_out(plan)
         except Skipped:
             return Answer(goal.urn, failed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -236,15 +236,16 @@ class Engine:
         targets = Targets(self._options.targets)
         deployment = Deployment(run.steps, self._stack, run.project.name, run.packages, targets)
         monitor = Monitor(deployment, run.steps, run.config, run.project.root, parallel=self._parallel)
-        program.run(
-            run.project,
-            self._stack,
-            run.config,
-            monitor,
-            EngineLog(run.steps),
-            preview=run.steps.preview,
-            parallel=self._parallel,
-        )
+        with closing(monitor):
+            program.run(
+                run.project,
+                self._stack,
+                run.config,
+                monitor,
+                EngineLog(run.steps),
+                preview=run.steps.preview,
+                parallel=self._parallel,
+            )
         run.steps.go_on()
         deletion.delete_left(run.steps, self._parallel, targets)
 

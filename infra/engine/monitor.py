@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
+from pulumi.runtime.proto import callback_pb2, engine_pb2, provider_pb2, resource_pb2
 
 from infra.engine import durations, urns
 from infra.engine.deployment import Answer, Deployment
@@ -22,6 +22,7 @@ from infra.engine.planner import Goal
 from infra.engine.project import Config
 from infra.engine.result import Diagnostic
 from infra.engine.steps import Steps
+from infra.engine.transforms import Transforms
 from infra.engine.values import Properties, from_struct, has_unknown, plain, to_struct
 
 _FEATURES: Final = (
@@ -29,13 +30,14 @@ _FEATURES: Final = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
     resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
     resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_TRANSFORMS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_INVOKE_TRANSFORMS,
 )
 _REFUSED: Final = {
     "remote": "a remote component",
     "packageRef": "a parameterized package",
     "replace_with": "the option replaceWith",
     "replacement_trigger": "the option replacementTrigger",
-    "transforms": "the option transforms",
     "state_migrations": "the option stateMigrations",
     "hooks": "the option hooks",
     "pluginDownloadURL": "the option pluginDownloadURL",
@@ -66,6 +68,11 @@ class Monitor:
         self.stack_outputs: Properties = {}
         self._deployment, self._steps, self._config, self._root = deployment, steps, config, root
         self._parallel = parallel
+        self._transforms = Transforms()
+
+    def close(self) -> None:
+        """The program has ended: nothing of it is called any more."""
+        self._transforms.close()
 
     def GetDeploymentInfo(self, _: empty_pb2.Empty) -> resource_pb2.DeploymentInfo:  # noqa: N802 - the service's names
         """What the program may ask about its deployment, and which features there are."""
@@ -82,7 +89,9 @@ class Monitor:
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:  # noqa: N802
         """One resource that the program declares."""
         try:
+            request = self._transforms.apply(request)
             answer = self._deployment.register(self._goal(request))
+            self._transforms.registered(answer.urn, request)
         except EngineError as error:
             urn = self._urn(request)
             self._steps.refuse(urn, request.type, str(error))
@@ -128,8 +137,9 @@ class Monitor:
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802
         """A provider's function."""
-        args = from_struct(request.args)
         try:
+            request = self._transforms.apply_to_invoke(request)
+            args = from_struct(request.args)
             if request.tok == "pulumi:pulumi:getResource":
                 return _returned(self._deployment.get_resource(str(plain(args.get("urn")))))
             plugin = self._deployment.invoke_plugin(request.tok, request.provider, request.version)
@@ -143,9 +153,19 @@ class Monitor:
             return resource_pb2.ResourceInvokeResponse(failures=told)
         return _returned(found)
 
+    def RegisterStackTransform(self, callback: callback_pb2.Callback) -> empty_pb2.Empty:  # noqa: N802
+        """A function of the program that every resource goes through."""
+        self._transforms.for_stack(callback)
+        return empty_pb2.Empty()
+
+    def RegisterStackInvokeTransform(self, callback: callback_pb2.Callback) -> empty_pb2.Empty:  # noqa: N802
+        """A function of the program that every call of a provider's function goes through."""
+        self._transforms.for_invokes(callback)
+        return empty_pb2.Empty()
+
     def SupportsFeature(self, request: resource_pb2.SupportsFeatureRequest) -> resource_pb2.SupportsFeatureResponse:  # noqa: N802
         """The older form of the handshake."""
-        known = {"secrets", "resourceReferences", "aliasSpecs", "deletedWith"}
+        known = {"secrets", "resourceReferences", "aliasSpecs", "deletedWith", "transforms", "invokeTransforms"}
         return resource_pb2.SupportsFeatureResponse(hasSupport=request.id in known)
 
     def SignalAndWaitForShutdown(self, _: empty_pb2.Empty) -> empty_pb2.Empty:  # noqa: N802

@@ -65,6 +65,17 @@ class Goal:
     custom_timeouts: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def inheriting(self, parent: Goal | None) -> Goal:
+        """With what a resource takes over from its parent where it does not say otherwise itself."""
+        if parent is None:
+            return self
+        return replace(
+            self,
+            protect=parent.protect if self.protect is None else self.protect,
+            retain_on_delete=parent.retain_on_delete if self.retain_on_delete is None else self.retain_on_delete,
+            deleted_with=self.deleted_with or parent.deleted_with,
+        )
+
     def state(self, inputs: Properties) -> Resource:
         """The resource as it will be recorded, without id, outputs and times."""
         return Resource(

@@ -223,6 +223,69 @@ o = Outer("o")
 """,
 ]
 
+TRANSFORMS = [
+    """
+def size(args):
+    if args.type_ != "toy:index:Thing":
+        return None
+    return pulumi.ResourceTransformResult({**args.props, "size": SIZE}, args.opts)
+def protected(args):
+    if "keep" not in args.name:
+        return None
+    return pulumi.ResourceTransformResult(args.props, Opts.merge(args.opts, Opts(protect=KEEP, retain_on_delete=True)))
+def nothing(args):
+    return None
+def tagged(args):
+    return pulumi.ResourceTransformResult({**args.props, "tags": {"by": args.name, "was": args.props.get("tags")}}, args.opts)
+def late(args):
+    return pulumi.ResourceTransformResult(args.props, Opts.merge(args.opts, Opts(depends_on=[first])))
+first = Thing("first", value=1)
+pulumi.runtime.register_resource_transform(size)
+pulumi.runtime.register_resource_transform(protected)
+a = Thing("a", value=first.arn, password=Output.secret("x"), opts=Opts(transforms=[tagged]))
+b = Thing("b-keep", value=a.arn, refs=[a.id, Output.secret(a.token)], opts=Opts(transforms=[nothing]))
+g = Group("g", x=Output.secret(1), y=a.arn, opts=Opts(transforms=[tagged]))
+c = Thing("c", value=b.arn, tags={"k": first.arn}, opts=under(g))
+d = Part("d", value=c.arn, opts=under(c, transforms=[late], ignore_changes=["value"], replace_on_changes=["name"]))
+e = Thing("e", value=1, opts=Opts(aliases=[Alias(name="old")], custom_timeouts=pulumi.CustomTimeouts(create="5m"),
+    delete_before_replace=False, additional_secret_outputs=["arn"], deleted_with=a, transforms=[nothing]))
+pulumi.export("a", a.arn)
+""".replace("SIZE", size).replace("KEEP", keep)
+    for size, keep in (("1", "True"), ("2", "False"))
+]
+INVOKES = """
+def asked(args):
+    return pulumi.InvokeTransformResult({**args.args, "name": "a-name"}, args.opts)
+pulumi.runtime.register_invoke_transform(asked)
+a = Thing("a", name="a-name", value=pulumi.runtime.invoke("toy:index:describe", {"name": "nothing"}).value["name"])
+"""
+BROKEN = """
+def wrong(args):
+    raise ValueError("no such tag")
+a = Thing("a", value=1)
+b = Thing("b", value=a.arn, opts=Opts(transforms=[wrong]))
+"""
+INHERITED = [
+    """
+d = Thing("d", value=1)
+g = Group("g", opts=Opts(protect=True, retain_on_delete=True, deleted_with=d))
+a = Thing("a", value=1, opts=under(g))
+h = Group("h", opts=under(g, protect=False))
+b = Thing("b", value=1, opts=under(h, retain_on_delete=False))
+t = Thing("t", value=1, opts=Opts(protect=True))
+c = Thing("c", value=1, opts=under(t))
+""",
+    """
+d = Thing("d", value=1)
+g = Group("g")
+a = Thing("a", value=1, opts=under(g))
+h = Group("h", opts=under(g, protect=True))
+b = Thing("b", value=1, opts=under(h, protect=False))
+t = Thing("t", value=1)
+c = Thing("c", value=1, opts=under(t))
+""",
+]
+
 
 def drift(lab: Lab) -> None:
     (lab.cloud / "bb.json").unlink()
@@ -248,6 +311,10 @@ PROGRAMS: dict[str, list[Act]] = {
     "deletions": [*DELETIONS],
     "protected": [*PROTECTED],
     "nested": [NESTED[0], ("preview", NESTED[1]), NESTED[1], ("destroy", "")],
+    "transforms": [
+        TRANSFORMS[0], ("preview", TRANSFORMS[1]), TRANSFORMS[1], ("preview", BROKEN), INVOKES, ("destroy", ""),
+    ],
+    "inherited": [INHERITED[0], INHERITED[1], ("destroy", "")],
     "elsewhere": [DRIFTED, drift, ("refresh", ""), DRIFTED, READ, IMPORTED, IMPORTED, ("destroy", "")],
 }  # fmt: skip
 
