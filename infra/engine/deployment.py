@@ -42,6 +42,8 @@ class _Plan:
     index: int | None
     first: tuple[int, ...] = ()
     """Old resources to delete before, the resource's own last."""
+    imported: bool = False
+    """It was taken over a moment ago, and told of."""
 
 
 class Deployment:
@@ -75,6 +77,8 @@ class Deployment:
             with self._planning:
                 plan = self._plan(goal)
                 self._goals[goal.urn] = goal
+            if plan.decision.op is Op.IMPORT:
+                plan = self._imported(plan)
             done = self._carry_out(plan)
         except Skipped:
             return Answer(goal.urn, failed=True)
@@ -213,10 +217,9 @@ class Deployment:
         seed = os.urandom(SEED_BYTES)
         recreating = goal.urn in self._deleted or (old is not None and old.pending_replacement)
         given = goal.inputs
-        if goal.import_id and not recreating and (old is None or old.external or old.id != goal.import_id):
-            if old is not None:
-                raise unsupported(f"{urns.label(goal.urn)}: `import` over a resource that is in the state")
-            return _Plan(goal, Decision(Op.IMPORT), given, plugin, None, None)
+        before = "" if old is None else old.import_id or old.id
+        if goal.import_id and not recreating and (old is None or old.external or before != goal.import_id):
+            return _Plan(goal, Decision(Op.IMPORT), given, plugin, old, index)
         if old is None or recreating or old.external:
             inputs = plugin.check(goal.urn, {}, given, seed)
             decision = planner.decide(old, goal, Diff(replaces=self._deleted.get(goal.urn, ())), recreating=recreating)
@@ -235,6 +238,14 @@ class Deployment:
             inputs = plugin.check(goal.urn, {}, goal.inputs, seed)  # a new name, and ignoreChanges has nothing to keep
             plan = replace(plan, inputs=inputs, first=self._first(old, index) if plan.decision.delete_first else ())
         return plan
+
+    def _imported(self, plan: _Plan) -> _Plan:
+        """What is to be done to a resource after it was imported: it may differ from what the program says."""
+        if plan.plugin is None:
+            raise EngineError(f"{urns.label(plan.goal.urn)}: a component has nothing to import; remove `import`")
+        index, found = self._steps.import_(plan.goal, plan.plugin, plan.index)
+        with self._planning:
+            return replace(self._plan_custom(plan.goal, plan.plugin, index, found), imported=True)
 
     def _moved(self, old: str, new: str) -> bool:
         """Whether a resource's new provider is so different from its old one that the resource has to be replaced."""
@@ -286,10 +297,10 @@ class Deployment:
         old = plan.old
         if not self._targets.has(goal.urn):
             return new if old is None else steps.same(old, old, plan.plugin, plan.index)
-        if op is Op.IMPORT and plan.plugin is not None:
-            return steps.import_(goal, plan.plugin, os.urandom(SEED_BYTES))
         if old is None:
             return steps.create(Op.CREATE, new, plan.plugin)
+        if op is Op.SAME and plan.imported:
+            return steps.keep(old, new, plan.plugin, plan.index)
         if op is Op.SAME:
             return steps.same(old, new, plan.plugin, plan.index)
         if op is Op.UPDATE:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from infra.engine import deletion, program, recovery, refreshing, urns
+from infra.engine import builtin, deletion, program, recovery, refreshing, urns
 from infra.engine.deployment import Deployment, provider_config
 from infra.engine.errors import EngineError
 from infra.engine.journal import Journal
@@ -163,7 +163,9 @@ class Engine:
         file = replace(file, values=changed)
         store = Store(self._home / "stacks" / project.name / f"{self._stack}.json")
         lock: AbstractContextManager[None] = nullcontext() if preview else store.locked()
-        with lock, Plugins(self._providers, self._parallel) as plugins:
+        references = builtin.stack_reader(self._home, project.name, self._passphrase)
+        providers = {**self._providers, builtin.PACKAGE: lambda: builtin.BuiltIn(references)}
+        with lock, Plugins(providers, self._parallel) as plugins:
             # With placeholders the passphrase may be another than the file's: its salt stays out of the state.
             salt = store.salt() or (None if self._options.placeholders else file.salt)
             crypter = Crypter(self._passphrase, salt)

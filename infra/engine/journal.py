@@ -37,6 +37,7 @@ class Journal:
         self._base, self._append = base, append
         self._lock = threading.RLock()
         self._old: dict[int, Resource] = dict(enumerate(base.resources))
+        self._next = len(self._old)
         self._new: dict[str, Resource] = {}
         self._pending: dict[int, Operation] = {}
         self._tickets = 0
@@ -141,11 +142,14 @@ class Journal:
             self._old[index] = resource
             self._note(Entry("mark", index, resource))
 
-    def append(self, resource: Resource) -> None:
-        """A resource that the state did not know is there: it is treated like an old one."""
+    def append(self, resource: Resource) -> int:
+        """A resource that the state did not know is there: it is treated like an old one, under the index answered."""
         with self._lock:
-            self._old[max(self._old, default=-1) + 1] = resource
+            index = self._next
+            self._next += 1
+            self._old[index] = resource
             self._note(Entry("append", resource=resource))
+            return index
 
     def drop(self, index: int) -> None:
         """An old resource is gone."""

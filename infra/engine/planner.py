@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from infra.engine import paths
 from infra.engine.state import Resource
@@ -31,13 +31,17 @@ class Op(StrEnum):
     READ = "read"
     DISCARD = "discard"
     IMPORT = "import"
+    IMPORT_REPLACEMENT = "import-replacement"
     REFRESH = "refresh"
     REMOVE_PENDING = "remove-pending-replace"
 
     @property
     def logical(self) -> bool:
         """Whether the operation counts in a summary; the parts of a replacement and looking do not."""
-        return self not in (Op.CREATE_REPLACEMENT, Op.DELETE_REPLACED, Op.REMOVE_PENDING, Op.READ)
+        return self not in _PARTS
+
+
+_PARTS: Final = (Op.CREATE_REPLACEMENT, Op.IMPORT_REPLACEMENT, Op.DELETE_REPLACED, Op.REMOVE_PENDING, Op.READ)
 
 
 @dataclass(frozen=True, slots=True)

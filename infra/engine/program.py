@@ -9,7 +9,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import settings, stack
 
+from infra.engine.builtin import ORGANIZATION
 from infra.engine.errors import EngineError, unsupported
 from infra.engine.monitor import EngineLog, Monitor
 from infra.engine.project import Config, Project
-
-ORGANIZATION = "organization"  # what file backends of the real CLI say
 
 
 def run(
@@ -63,8 +62,9 @@ def _run(
         if not failed:
             log.tell(str(context.get("exception") or context["message"]))
 
-    def body() -> None:
+    def body() -> Awaitable[None]:
         runpy.run_path(str(project.program), run_name="__main__")
+        return _settled()
 
     loop.set_exception_handler(forgotten)
     try:
@@ -78,6 +78,18 @@ def _run(
     finally:
         pool.shutdown(wait=True)  # steps under way end, and are recorded
         _end(loop)
+
+
+async def _settled() -> None:
+    """Waits for the program's outputs, all at once; what they raise is raised here.
+
+    The SDK waits for them as well, later: for whichever ends first, and then for the rest again, in a time that grows
+    with their number squared. It finds none left.
+    """
+    while waiting := [task for task in list(settings.SETTINGS.outputs) if not task.done()]:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

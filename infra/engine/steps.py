@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from infra.engine import planner, urns
+from infra.engine import urns
 from infra.engine.errors import EngineError, ProviderError
 from infra.engine.journal import Journal
 from infra.engine.planner import Diff, Goal, Op
 from infra.engine.plugins import Plugin, Plugins
 from infra.engine.progress import Progress
-from infra.engine.result import OnEvent, changes
+from infra.engine.result import OnEvent
 from infra.engine.state import Resource
 from infra.engine.store import now
 from infra.engine.values import UNKNOWN_TEXT, Properties, Secret, plain
@@ -92,6 +92,11 @@ class Steps(Progress):
 
     def same(self, old: Resource, new: Resource, plugin: Plugin | None, index: int | None) -> Resource:
         """Nothing changes but what the engine itself keeps: options, dependencies."""
+        with self.told(self.step(Op.SAME, new.urn, new.type)):
+            return self.keep(old, new, plugin, index)
+
+    def keep(self, old: Resource, new: Resource, plugin: Plugin | None, index: int | None) -> Resource:
+        """The same, of a resource that has been told of."""
         kept = replace(
             new,
             id=old.id,
@@ -100,13 +105,12 @@ class Steps(Progress):
             created=old.created,
             modified=old.modified,
         )
-        with self.told(self.step(Op.SAME, new.urn, new.type)):
-            if plugin is not None and urns.is_provider(new.type):
-                kept = replace(self._configure(kept, plugin), outputs=old.outputs)
-            before = None if index is None else self.journal.old(index)
-            self.journal.settle(before if before == kept else kept, index)
-            if before != kept:
-                self.save()
+        if plugin is not None and urns.is_provider(new.type):
+            kept = replace(self._configure(kept, plugin), outputs=old.outputs)
+        before = None if index is None else self.journal.old(index)
+        self.journal.settle(before if before == kept else kept, index)
+        if before != kept:
+            self.save()
         return kept
 
     def create(self, op: Op, new: Resource, plugin: Plugin | None, diff: Diff | None = None) -> Resource:
@@ -180,26 +184,34 @@ class Steps(Progress):
             self.save()
         return found
 
-    def import_(self, goal: Goal, plugin: Plugin, seed: bytes) -> Resource:
-        """Takes over a resource that exists; what the program says of it has to be so already."""
-        with self.told(self.step(Op.IMPORT, goal.urn, goal.type)):
-            identity, outputs, inputs = plugin.read(goal.urn, goal.import_id, {}, {})
-            if not identity:
-                raise ProviderError(f"resource {goal.import_id!r} does not exist")
-            checked = plugin.check(goal.urn, inputs, goal.inputs, seed)
-            found = _stamped(replace(goal.state(checked), id=identity, outputs=outputs))
-            diff = planner.settle(plugin.diff(found, checked, goal.ignore_changes), inputs, checked, ())
-            if diff.changes:
-                told = "; ".join(
-                    f"{c.path} is {c.old!r}, the program says {c.new!r}" for c in changes(diff, inputs, checked)
-                )
-                raise ProviderError(
-                    f"cannot be imported as declared: {told}; declare it as it is, import it, then change it"
-                )
-            found = replace(found, outputs=_hidden(outputs, found))
-            self.journal.settle(found)
+    def import_(self, goal: Goal, plugin: Plugin, index: int | None) -> tuple[int, Resource]:
+        """Takes over a resource that exists, as it is, in the place of an old one of that name if there is one.
+
+        The answer is an old resource, as if an earlier operation had made it, and its index.
+        """
+        op = Op.IMPORT if index is None else Op.IMPORT_REPLACEMENT
+        with self.told(self.step(op, goal.urn, goal.type)):
+            found = self.found(goal, goal.import_id, plugin)
+            if index is not None:
+                self.journal.mark(index, replace(self.journal.old(index), delete=True))
+            at = self.journal.append(found)
             self.save()
-        return found
+        if index is not None:
+            with self.told(self.step(Op.REPLACE, goal.urn, goal.type)):
+                pass
+        return at, found
+
+    def found(self, goal: Goal, identity: str, plugin: Plugin) -> Resource:
+        """A resource as it exists.
+
+        Raises:
+            ProviderError: it does not.
+        """
+        known, outputs, inputs = plugin.read(goal.urn, identity, {}, {})
+        if not known:
+            raise ProviderError(f"resource {identity!r} does not exist")
+        made = _stamped(replace(goal.state(inputs), id=known))
+        return replace(made, outputs=_hidden(outputs, made))
 
 
 def _stamped(resource: Resource) -> Resource:

@@ -1,9 +1,9 @@
 """Transforms: functions of the program that may change a resource before it is registered.
 
 The program's SDK serves them over gRPC on loopback (pulumi/proto/pulumi/callback.proto), and registers a resource with
-the addresses of its own; those of its ancestors and of the stack follow, in that order. Mirrors RegisterResource of the
-real engine (pkg/resource/deploy/source_eval.go): values carry what they depend on as output values, and where a resource
-has transforms of its own, its dependencies are what comes back from them.
+the addresses of its own; those of its ancestors and of the stack follow, in that order. Mirrors RegisterResource of
+the real engine (pkg/resource/deploy/source_eval.go): values carry what they depend on as output values, and where a
+resource has transforms of its own, its dependencies are what comes back from them.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def _depending(value: struct_pb2.Value, urns: Iterable[str]) -> struct_pb2.Value
     if _signature(value) != OUTPUT:
         return _output(value, secret=False, urns=urns)
     fields = value.struct_value.fields
-    inner = fields["value"] if "value" in fields else None
+    inner = fields["value"] if "value" in fields else None  # noqa: SIM401 - protobuf maps make what `get` asks for
     own = [each.string_value for each in fields["dependencies"].list_value.values] if "dependencies" in fields else []
     return _output(inner, secret="secret" in fields and fields["secret"].bool_value, urns=[*own, *urns])
 

@@ -100,12 +100,20 @@ class Lab:
     """A project in a folder, with a cloud of its own, that either engine can be let loose on."""
 
     folder: Path
+    stack: str = "dev"
 
     def __post_init__(self) -> None:
         for name in ("program", "cloud", "state", "bin"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.program / "Pulumi.yaml").write_text("name: lab\nruntime: python\n")
-        (self.program / "Pulumi.dev.yaml").write_text(f"config:\n  toy:region: here\nencryptionsalt: {SALT}\n")
+        self.select("dev")
+
+    def select(self, stack: str) -> None:
+        """Goes on with this stack, made where there is none of that name."""
+        self.stack = stack
+        file = self.program / f"Pulumi.{stack}.yaml"
+        if not file.exists():
+            file.write_text(f"config:\n  toy:region: here\nencryptionsalt: {SALT}\n")
 
     @property
     def program(self) -> Path:
@@ -133,6 +141,14 @@ class Real(Lab):
         plugin.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.engine_support.toy "$@"\n')
         plugin.chmod(0o755)
         self.run("stack", "init", "dev")
+
+    def select(self, stack: str) -> None:
+        new = stack != "dev" and not (self.program / f"Pulumi.{stack}.yaml").exists()
+        Lab.select(self, stack)
+        if new:
+            self.run("stack", "init", stack)
+        elif (self.folder / "state" / ".pulumi").exists():
+            self.run("stack", "select", stack)
 
     def environment(self) -> dict[str, str]:
         binary = cli()
@@ -212,7 +228,7 @@ class Embedded(Lab):
     ) -> Engine:
         return Engine(
             root=self.program,
-            stack="dev",
+            stack=self.stack,
             providers={"toy": provider or (lambda: ToyProvider(self.cloud))},
             home=self.folder / "state",
             on_event=on_event,

@@ -166,6 +166,33 @@ IMPORTED = """
 a = Thing("a", name="aa", value=1)
 m = Thing("m", name="kept", value=5, opts=Opts(import_="kept"))
 """
+IMPORTS = [
+    """
+k = Thing("k", name="kept", value=5, opts=Opts(retain_on_delete=True))
+l = Thing("l", name="left", value=6, tags={"x": "1"}, opts=Opts(retain_on_delete=True))
+o = Thing("o", name="other", value=6, kind="1", opts=Opts(retain_on_delete=True))
+m = Thing("m", name="mine", value=7)
+""",
+    """
+m = Thing("m", name="mine", value=7)
+""",
+    """
+m = Thing("m", name="mine", value=7)
+k = Thing("k", name="kept", value=m.generation, opts=Opts(import_="kept"))
+i = Thing("i", name="other", value=8, kind="1", opts=Opts(import_="other", ignore_changes=["value"], protect=True))
+""",
+    """
+k = Thing("k", name="kept", value=9, opts=Opts(import_="kept"))
+m = Thing("m", name="left", value=6, tags={"x": k.arn}, opts=Opts(import_="left"))
+i = Thing("i", name="other", value=8, kind="1", opts=Opts(import_="other", ignore_changes=["value"]))
+""",
+    """
+k = Thing("k", name="new", value=9, opts=Opts(import_="kept"))
+""",
+    """
+k = Thing("k", name="new", value=9)
+""",
+]
 
 
 TARGETS = """
@@ -236,7 +263,8 @@ def protected(args):
 def nothing(args):
     return None
 def tagged(args):
-    return pulumi.ResourceTransformResult({**args.props, "tags": {"by": args.name, "was": args.props.get("tags")}}, args.opts)
+    tags = {"by": args.name, "was": args.props.get("tags")}
+    return pulumi.ResourceTransformResult({**args.props, "tags": tags}, args.opts)
 def late(args):
     return pulumi.ResourceTransformResult(args.props, Opts.merge(args.opts, Opts(depends_on=[first])))
 first = Thing("first", value=1)
@@ -264,6 +292,20 @@ def wrong(args):
     raise ValueError("no such tag")
 a = Thing("a", value=1)
 b = Thing("b", value=a.arn, opts=Opts(transforms=[wrong]))
+"""
+REFERRED = """
+a = Thing("a", value=VALUE)
+pulumi.export("arn", a.arn)
+pulumi.export("token", a.token)
+pulumi.export("both", {"x": [a.arn, Output.secret(1)]})
+"""
+REFERRING = """
+base = pulumi.StackReference("base")
+other = pulumi.StackReference("other", stack_name="organization/lab/base", opts=Opts(parent=base))
+b = Thing("b", value=base.get_output("arn"), password=base.require_output("token"),
+    refs=[other.outputs["both"]["x"][0]])
+pulumi.export("none", base.get_output("none"))
+pulumi.export("both", other.get_output("both"))
 """
 INHERITED = [
     """
@@ -293,6 +335,10 @@ def drift(lab: Lab) -> None:
     changed.write_text(changed.read_text().replace('"value": 1.0', '"value": 9.0'))
 
 
+def use(stack: str) -> Callable[[Lab], None]:
+    return lambda lab: lab.select(stack)
+
+
 Act = str | tuple[str, str] | tuple[str, str, tuple[str, ...]] | Callable[[Lab], None]
 PROGRAMS: dict[str, list[Act]] = {
     "life": [LIFE, ("preview", LIFE), ("preview", LIFE_EDITED), LIFE_EDITED, ("refresh", LIFE_EDITED), ("destroy", "")],
@@ -311,8 +357,17 @@ PROGRAMS: dict[str, list[Act]] = {
     "deletions": [*DELETIONS],
     "protected": [*PROTECTED],
     "nested": [NESTED[0], ("preview", NESTED[1]), NESTED[1], ("destroy", "")],
+    "imports": [
+        IMPORTS[0], IMPORTS[1], ("preview", IMPORTS[2]), *IMPORTS[2:4], ("preview", IMPORTS[3]), *IMPORTS[4:],
+        ("destroy", ""),
+    ],
     "transforms": [
         TRANSFORMS[0], ("preview", TRANSFORMS[1]), TRANSFORMS[1], ("preview", BROKEN), INVOKES, ("destroy", ""),
+    ],
+    "references": [
+        use("base"), REFERRED.replace("VALUE", "1"), use("dev"), ("preview", REFERRING), REFERRING, REFERRING,
+        use("base"), REFERRED.replace("VALUE", "2").replace("a.arn)", "a.id)"), use("dev"), ("refresh", ""), REFERRING,
+        'pulumi.StackReference("nowhere")', 'b = Thing("b", value=1)', ("destroy", ""),
     ],
     "inherited": [INHERITED[0], INHERITED[1], ("destroy", "")],
     "elsewhere": [DRIFTED, drift, ("refresh", ""), DRIFTED, READ, IMPORTED, IMPORTED, ("destroy", "")],

@@ -102,7 +102,10 @@ def test_a_failure_stops_what_is_to_come_keeps_what_is_done_and_is_told_once(lab
             'Thing("a", opts=Opts(replace_with=[Thing("b")]))',
             "ReplaceWith option: the embedded engine does not do this",
         ),
-        ('Thing("a", opts=Opts(transforms=[lambda a: None]))', "transforms: the embedded engine does not do this"),
+        (
+            'Thing("a", opts=Opts(transforms=[lambda a: a.no]))',
+            "transform of resource 'a' raised: .*attribute 'no'",
+        ),
         ('Thing("a", opts=Opts(replacement_trigger=1))', "option replacementTrigger: the embedded engine does not"),
         ('Thing("a", opts=Opts(plugin_download_url="x"))', "option pluginDownloadURL: the embedded engine does not"),
         (
@@ -110,6 +113,8 @@ def test_a_failure_stops_what_is_to_come_keeps_what_is_done_and_is_told_once(lab
             "timeout 'soon' is no duration",
         ),
         ('Thing("a", opts=Opts(import_="none"))', "resource 'none' does not exist"),
+        ('pulumi.StackReference("none")', "stack 'none' of project 'lab' has no state here"),
+        ('pulumi.StackReference("a/b")', "'organization/<project>/<stack>'"),
         ('pulumi.runtime.invoke("toy:index:nothing", {})', "unknown function toy:index:nothing"),
         ('a = Thing("a"); Thing("b", opts=Opts(parent=a, depends_on=[a])); import sys; sys.exit(3)', "SystemExit"),
     ],
