@@ -48,6 +48,9 @@ TargetUrns = Annotated[
 ]
 Install = Annotated[bool, typer.Option("--install", help="Install the Pulumi CLI where it is missing (--on aws).")]
 Region = Annotated[str | None, typer.Option(help="Look in this AWS region; by default in the embedded cloud's own.")]
+Parallel = Annotated[
+    int | None, typer.Option("--parallel", "-p", min=1, help="How many resources are worked on at a time.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 
 
@@ -251,13 +254,15 @@ def preview(
         bool, typer.Option("--expect-no-changes", help="Exit code 2 when there are some.")
     ] = False,
     allow_endpoint_replacement: Replace = False,
+    install: Install = False,
+    parallel: Parallel = None,
     as_json: Json = False,
 ) -> None:
     """Show what `up` would change, property by property. Exit code 4 when it would replace an endpoint."""
     from sagestage.operations import Request
     from sagestage.operations import run as operate
 
-    request = Request("preview", stack, on, tuple(target or ()), as_json=as_json)
+    request = Request("preview", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
     request = replace(request, expect_no_changes=expect_no_changes, replace_endpoints=allow_endpoint_replacement)
     operate(Project.find(), request)
 
@@ -273,33 +278,75 @@ def up(  # one parameter an option
         bool, typer.Option("--accept-scale-in", help="Take away instances that autoscaling has added.")
     ] = False,
     install: Install = False,
+    parallel: Parallel = None,
     as_json: Json = False,
 ) -> None:
     """Deploy the stack's program. Exit code 4, and nothing done, when it would replace an endpoint; 5 to scale in."""
     from sagestage.operations import Request
     from sagestage.operations import run as operate
 
-    request = Request("up", stack, on, tuple(target or ()), install=install, as_json=as_json)
+    request = Request("up", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
     request = replace(request, replace_endpoints=allow_endpoint_replacement, accept_scale_in=accept_scale_in)
     operate(Project.find(), request)
 
 
 @app.command(epilog="Example: sagestage refresh --stack local")
-def refresh(*, stack: Stack = "local", on: On = None, target: TargetUrns = None, as_json: Json = False) -> None:
+def refresh(
+    *,
+    stack: Stack = "local",
+    on: On = None,
+    target: TargetUrns = None,
+    install: Install = False,
+    parallel: Parallel = None,
+    as_json: Json = False,
+) -> None:
     """Bring the state up to date with what is really there, and show what has drifted."""
     from sagestage.operations import Request
     from sagestage.operations import run as operate
 
-    operate(Project.find(), Request("refresh", stack, on, tuple(target or ()), as_json=as_json))
+    request = Request("refresh", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
+    operate(Project.find(), request)
 
 
 @app.command(epilog="Example: sagestage destroy --stack local")
-def destroy(*, stack: Stack = "local", on: On = None, target: TargetUrns = None, as_json: Json = False) -> None:
+def destroy(
+    *,
+    stack: Stack = "local",
+    on: On = None,
+    target: TargetUrns = None,
+    install: Install = False,
+    parallel: Parallel = None,
+    as_json: Json = False,
+) -> None:
     """Delete everything that the stack made."""
     from sagestage.operations import Request
     from sagestage.operations import run as operate
 
-    operate(Project.find(), Request("destroy", stack, on, tuple(target or ()), as_json=as_json))
+    request = Request("destroy", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
+    operate(Project.find(), request)
+
+
+@app.command("import", epilog="Example: sagestage import aws:s3/bucket:Bucket data my-bucket")
+def import_(
+    type_: Annotated[str | None, typer.Argument(metavar="TYPE", help="Its type token: package:module:Type.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The name that it has in the program.")] = None,
+    identity: Annotated[str | None, typer.Argument(metavar="ID", help="The id that AWS knows it by.")] = None,
+    *,
+    stack: Stack = "local",
+    on: On = None,
+    parent: Annotated[str, typer.Option(help="The URN of its parent; the stack, by default.")] = "",
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Many: a file of `pulumi import`.")] = None,
+    protect: Annotated[bool, typer.Option(help="Protect them until the program says otherwise.")] = True,
+    preview_only: Annotated[bool, typer.Option("--preview-only", help="Change nothing.")] = False,
+    install: Install = False,
+    as_json: Json = False,
+) -> None:
+    """Make resources that exist a stack's own, and print the lines of Python that declare them."""
+    from sagestage import importing
+
+    resources = importing.wanted((type_, name, identity), parent, file)
+    request = importing.Request(stack, resources, on, protect, preview_only, install, as_json)
+    importing.run(Project.find(), request)
 
 
 @app.command(epilog="Example: sagestage verify --stack prod")

@@ -13,7 +13,7 @@ from sagestage.project import Project
 
 if TYPE_CHECKING:
     from infra.cloud.control import CloudInfo
-    from infra.engine import Engine, Event, Result
+    from infra.engine import Engine, Event, Import, Result
 
 OnEvent = Callable[["Event"], None]
 
@@ -40,6 +40,7 @@ class Deployment:
         targets: tuple[str, ...] = (),
         offline: bool = False,
         on: str | None = None,
+        parallel: int | None = None,
     ) -> None:
         self.replace_endpoints = replace_endpoints
         self.accept_scale_in = accept_scale_in
@@ -47,6 +48,7 @@ class Deployment:
         self.stack = stack
         self.shrinks: list[scaling_in.Shrink] = []
         self._targets = targets
+        self._parallel = parallel
         self._on_event = on_event
         config = stackfile.read(project.root, stack)
         self._foreign = None if stackfile.is_embedded(config) else config
@@ -120,6 +122,12 @@ class Deployment:
         self._remember_cloud()
         return result
 
+    def import_(self, imports: Iterable[Import], *, preview: bool) -> Result:
+        """Make resources of the embedded cloud the stack's own."""
+        engine = self._engine()
+        self._forget_lost_cloud(engine)
+        return engine.import_(imports, preview=preview)
+
     def destroy(self) -> Result:
         """Delete everything that the stack made."""
         engine = self._engine()
@@ -142,6 +150,7 @@ class Deployment:
             providers={"aws": AwsProvider if self.cloud is not None else OfflineProvider},
             home=self.project.home,
             on_event=self._on_event,
+            **({} if self._parallel is None else {"parallel": self._parallel}),
             options=Options(self._targets)
             if self._foreign is None
             else Options(

@@ -17,6 +17,7 @@ from sagestage.errors import ChangesError, SagestageError
 from sagestage.project import Project
 
 if TYPE_CHECKING:
+    from sagestage import importing
     from sagestage.operations import Request
 
 
@@ -65,7 +66,7 @@ def run(project: Project, request: Request) -> None:
     config = stackfile.read(project.root, request.stack)
     stack = _stack(project, request.stack, install=request.install)
     say = sys.stderr if request.as_json else sys.stdout
-    targets: dict[str, Any] = {"target": list(request.targets) or None}
+    targets: dict[str, Any] = {"target": list(request.targets) or None, "parallel": request.parallel}
     loud: dict[str, Any] = {**targets, "on_output": lambda line: print(line, file=say)}
     try:
         if request.operation == "preview":
@@ -88,6 +89,36 @@ def run(project: Project, request: Request) -> None:
         if not request.as_json:
             verification.show(found)
         verification.refuse(found)
+
+
+def import_(project: Project, request: importing.Request) -> None:
+    """Make resources of the account the stack's own; the CLI prints the lines that declare them.
+
+    Raises:
+        SagestageError: there is no CLI, or it fails.
+    """
+    stackfile.read(project.root, request.stack)
+    if request.preview:
+        raise SagestageError("--preview-only: with --on aws, use `pulumi import --preview-only`")
+    stack = _stack(project, request.stack, install=request.install)
+    say = sys.stderr if request.as_json else sys.stdout
+    urns = sorted({each[key] for each in request.resources for key in ("parent", "provider") if each.get(key)})
+    names = {f"resource{number}": urn for number, urn in enumerate(urns)}
+    by_urn = {urn: name for name, urn in names.items()}
+    listed = [{key: by_urn.get(value, value) for key, value in each.items()} for each in request.resources]
+    try:
+        done = stack.import_resources(
+            resources=listed,  # type: ignore[arg-type]  # its keys are those of ImportResource
+            name_table=names,
+            protect=request.protect,
+            on_output=lambda line: print(line, file=say),
+        )
+    except auto.CommandError as error:
+        raise SagestageError(f"pulumi import into stack {request.stack} failed: {_last_error(str(error))}") from None
+    if request.as_json:
+        output.print_json({"stack": request.stack, "operation": "import", "program": [done.generated_code]})
+    else:
+        sys.stdout.write(f"{done.generated_code}\n")
 
 
 def resources(project: Project, stack: str) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ class Request:
     replace_endpoints: bool = False
     accept_scale_in: bool = False
     install: bool = False
+    parallel: int | None = None
     as_json: bool = False
 
 
@@ -61,6 +62,7 @@ def run(project: Project, request: Request) -> None:
             targets=request.targets,
             offline=request.operation == "preview",
             on=request.on,
+            parallel=request.parallel,
         )
         result: Result = getattr(deployment, request.operation)()
         stage.summary = report.change_sentence(result)

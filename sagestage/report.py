@@ -106,8 +106,10 @@ def short_type(name: str) -> str:
 def change_sentence(result: Result) -> str:
     """`12 created, 3 unchanged`."""
     words = {"create": "to create", "update": "to update", "replace": "to replace", "delete": "to delete"}
+    words |= {"import": "to import"}
     if result.operation != "preview":
         words = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
+        words |= {"import": "imported"}
     words["same"] = "unchanged"
     parts = [f"{count} {words.get(op, op)}" for op, count in result.summary.items() if count]
     return ", ".join(parts) if result.changed else f"no changes ({', '.join(parts) or 'nothing declared'})"
@@ -115,7 +117,7 @@ def change_sentence(result: Result) -> str:
 
 def follow(stage: Stage) -> Callable[[Event], None]:
     """An engine's listener that shows each step in the stage, and what the program and the provider remark."""
-    stage.at("running the program")
+    stage.at("running the program" if stage.name in ("preview", "up") else "reading the state")
 
     def listen(event: Event) -> None:
         message = getattr(event, "message", None)

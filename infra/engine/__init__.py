@@ -2,6 +2,7 @@
 
 from infra.engine.engine import PLACEHOLDER, Engine, Options
 from infra.engine.errors import EngineError
+from infra.engine.importing import Import
 from infra.engine.planner import Op
 from infra.engine.plugins import ProviderFactory
 from infra.engine.result import Change, Diagnostic, Event, Result, Step, StepDone, StepFailed, StepStarted
@@ -15,6 +16,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Event",
+    "Import",
     "Op",
     "Options",
     "ProviderFactory",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from infra.engine import builtin, deletion, program, recovery, refreshing, urns
+from infra.engine import builtin, deletion, importing, program, recovery, refreshing, urns
 from infra.engine.deployment import Deployment, provider_config
 from infra.engine.errors import EngineError
+from infra.engine.importing import Import
 from infra.engine.journal import Journal
 from infra.engine.monitor import EngineLog, Monitor
 from infra.engine.planner import Op
@@ -102,6 +103,16 @@ class Engine:
         return self._operate(
             "refresh", lambda run: refreshing.refresh(run.steps, self._parallel, Targets(self._options.targets))
         )
+
+    def import_(self, imports: Iterable[Import], *, preview: bool = False) -> Result:
+        """Enters resources that exist into the state; does not run the program, and changes no resource."""
+        wanted = list(imports)
+
+        def work(run: _Run) -> None:
+            deployment = Deployment(run.steps, self._stack, run.project.name, run.packages)
+            importing.take_in(run.steps, deployment, wanted, self._parallel)
+
+        return self._operate("import", work, preview=preview)
 
     def destroy(self) -> Result:
         """Deletes everything that the stack owns; does not run the program."""

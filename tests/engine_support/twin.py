@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.engine import Engine, EngineError, Options, Step, StepStarted
+from infra.engine import Engine, EngineError, Import, Options, Step, StepStarted
 from infra.engine.result import OnEvent
 from tests.engine_support.toy import ToyProvider
 
@@ -179,10 +179,14 @@ class Real(Lab):
         return found["deployment"]  # type: ignore[no-any-return]
 
     def operate(self, operation: str, targets: tuple[str, ...] = ()) -> Observation:
+        """Does one operation; `targets` of an `import` are its type, its name and its id."""
         log = self.folder / "events.json"
         log.unlink(missing_ok=True)
         more = [] if operation == "preview" else ["--yes", "--skip-preview"]
-        more += [word for target in targets for word in ("--target", target)]
+        if operation == "import":
+            more += ["--generate-code=false", *targets]
+        else:
+            more += [word for target in targets for word in ("--target", target)]
         done = self.run(operation, "--event-log", str(log), *more, check=False)
         steps, failed, summary = [], [], {}
         for line in log.read_text().splitlines():
@@ -255,9 +259,9 @@ class Embedded(Lab):
         try:
             engine = self.engine(
                 on_event=lambda e: begun.append(e.step) if isinstance(e, StepStarted) else None,
-                options=Options(targets),
+                options=Options(() if operation == "import" else targets),
             )
-            result = getattr(engine, operation)()
+            result = engine.import_([Import(*targets)]) if operation == "import" else getattr(engine, operation)()
             ok = True
         except EngineError as error:
             if error.result is None:

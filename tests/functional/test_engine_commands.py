@@ -13,12 +13,13 @@ from typer.testing import CliRunner, Result
 
 from infra.cloud import control
 from infra.engine import PLACEHOLDER
+from sagestage import engines
 from sagestage.cli import app
 from sagestage.project import Project
 from sagestage.scaling_in import ScaleInError
 from sagestage.verification import VerificationError
 from tests.cloud_support.helpers import Cloud, running
-from tests.provider_support.demand import demand_project
+from tests.provider_support.demand import demand_project, write_stack
 
 pytestmark = [
     pytest.mark.slow,
@@ -142,3 +143,68 @@ def test_a_stack_for_this_machine_never_goes_to_aws(root: Path) -> None:
     told = sagestage("up", "--stack", "dev", "--on", "moon", code=1)
     assert "--on moon: choose embedded or aws" in str(told.exception)
     assert ScaleInError.exit_code == 5
+
+
+def test_resources_that_exist_are_imported_with_the_lines_that_declare_them(root: Path, cloud: Cloud) -> None:
+    write_stack(root, cloud, "found", engines.overrides({}, cloud.info.url))
+    s3, sns = cloud.client("s3"), cloud.client("sns")
+    s3.create_bucket(Bucket="found-data")
+    s3.put_bucket_tagging(Bucket="found-data", Tagging={"TagSet": [{"Key": "CostCentre", "Value": "7"}]})
+    topic = sns.create_topic(Name="found-topic")["TopicArn"]
+    told = sagestage("import", "aws:s3/bucket:Bucket", "data", "found-data", "--stack", "found", "--preview-only")
+    assert not (root / ".sagestage" / "stacks" / "sagestage" / "found.json").exists()
+    told = sagestage("import", "aws:s3/bucket:Bucket", "data", "found-data", "--stack", "found", "--no-protect")
+    declared = told.stdout.partition("these inputs:")[2].partition("Next:")[0].strip()
+    assert declared.startswith('aws.s3.Bucket(\n    "data",\n    bucket="found-data",')
+    assert '    tags={"CostCentre": "7"},' in declared
+    assert "protect" not in declared
+    edit(root, "found", program="found")
+    (root / "stacks" / "found.py").write_text(f"import pulumi\nimport pulumi_aws as aws\n\n{declared}\n")
+    told = sagestage("preview", "--stack", "found", "--json")
+    assert json.loads(told.stdout)["summary"] == {"same": 2}
+    stack = next(
+        each["urn"]
+        for each in json.loads(sagestage("state", "export", "--stack", "found").stdout)["deployment"]["resources"]
+        if each["type"] == "pulumi:pulumi:Stack"
+    )
+    file = root / "imports.json"
+    file.write_text(
+        json.dumps(
+            {
+                "nameTable": {"root": stack},
+                "resources": [{"type": "aws:sns/topic:Topic", "name": "topic", "id": topic, "parent": "root"}],
+            }
+        )
+    )
+    done = json.loads(sagestage("import", "--file", str(file), "--stack", "found", "--json").stdout)
+    assert done["summary"] == {"import": 1, "same": 2}
+    assert "protect=True" in done["program"][0]
+    told = sagestage("import", "aws:sns/topic:Topic", "none", f"{topic}-none", "--stack", "found", code=1)
+    assert "does not exist" in str(told.exception)
+    told = sagestage("destroy", "--stack", "found", code=1)
+    assert "sagestage state unprotect" in str(told.exception)
+    assert s3.list_buckets()["Buckets"][0]["Name"] != "found-data"
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "told"),
+    [
+        (["aws:s3/bucket:Bucket", "data"], "", "say TYPE, NAME and ID"),
+        (["a", "b", "c", "--file", "imports.json"], "{}", "and not both"),
+        (["--file", "imports.json"], "{", "write a file as `pulumi import --file` takes it"),
+        (["--file", "imports.json"], "[]", '"resources" must be a list'),
+        (["--file", "imports.json"], '{"resources": [{"type": "t", "id": ""}]}', "resource 0 lacks name, id"),
+        (
+            ["--file", "imports.json"],
+            '{"resources": [{"type": "t", "id": "1", "name": "n", "size": 1}]}',
+            "resource 0 has size, which is not known here",
+        ),
+        (["bucket", "data", "id"], "", "type 'bucket': write it as package:module:Type"),
+        (["aws:s3/bucket:Bucket", "d", "id", "--parent", "urn:none"], "", "parent urn:none: the state has no such"),
+        (["gcp:storage/bucket:Bucket", "d", "id"], "", "package 'gcp': the embedded engine has no provider for it"),
+    ],
+)
+def test_what_cannot_be_imported_is_said(root: Path, words: list[str], content: str, told: str) -> None:
+    (root / "imports.json").write_text(content)
+    answer = sagestage("import", *words, "--stack", "local", code=1)
+    assert told in str(answer.exception)

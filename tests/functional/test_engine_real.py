@@ -361,6 +361,13 @@ PROGRAMS: dict[str, list[Act]] = {
         IMPORTS[0], IMPORTS[1], ("preview", IMPORTS[2]), *IMPORTS[2:4], ("preview", IMPORTS[3]), *IMPORTS[4:],
         ("destroy", ""),
     ],
+    "import command": [
+        IMPORTS[0], IMPORTS[1],
+        ("import", "", ("toy:index:Thing", "k", "kept")), ("import", "", ("toy:index:Thing", "k", "left")),
+        ("import", "", ("toy:index:Thing", "k", "kept")),
+        IMPORTS[1] + 'k = Thing("k", name="kept", value=5, opts=Opts(protect=True))',
+        IMPORTS[1] + 'k = Thing("k", name="kept", value=5)', ("destroy", ""),
+    ],
     "transforms": [
         TRANSFORMS[0], ("preview", TRANSFORMS[1]), TRANSFORMS[1], ("preview", BROKEN), INVOKES, ("destroy", ""),
     ],
