@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sagestage import aws, renaming, replacement, scaling_in, stackfile
+from sagestage import aws, renaming, replacement, rescaling, scaling_in, stackfile
 from sagestage.errors import SagestageError
 from sagestage.project import Project
 
@@ -47,6 +48,7 @@ class Deployment:
         self.project = project
         self.stack = stack
         self.shrinks: list[scaling_in.Shrink] = []
+        self.rescaled: list[rescaling.Rescaled] = []
         self._targets = targets
         self._parallel = parallel
         self._on_event = on_event
@@ -80,6 +82,9 @@ class Deployment:
             self._planned(engine)
             if not self.accept_scale_in:
                 scaling_in.refuse(self.shrinks)
+            rescaling.refuse_targets(self.rescaled, self._targets)
+            if going := rescaling.urns_of(self.rescaled):
+                self._engine(going).destroy()
         result = engine.up()
         self._prune(engine)
         return result
@@ -98,6 +103,9 @@ class Deployment:
         live = self._live(planned) if planned else {}
         renaming.refuse(plan.steps, live)
         self.shrinks = scaling_in.shrinks(planned, live)
+        if planned:
+            state = json.loads(engine.export())["deployment"].get("resources") or []
+            self.rescaled = rescaling.rescaled(plan.steps, state)
         return plan
 
     def _live(self, names: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -136,13 +144,14 @@ class Deployment:
         self._prune(engine)
         return result
 
-    def _engine(self) -> Engine:
+    def _engine(self, targets: tuple[str, ...] | None = None) -> Engine:
         from infra.engine import Engine, Options
         from infra.engine.secrets import passphrase
         from infra.provider import AwsProvider
         from sagestage import engines
         from sagestage.offline import OfflineProvider
 
+        targets = self._targets if targets is None else targets
         passphrase(os.environ, self.project.home)  # made now: either engine may be the first to need it
         return Engine(
             root=self.project.root,
@@ -151,10 +160,10 @@ class Deployment:
             home=self.project.home,
             on_event=self._on_event,
             **({} if self._parallel is None else {"parallel": self._parallel}),
-            options=Options(self._targets)
+            options=Options(targets)
             if self._foreign is None
             else Options(
-                self._targets,
+                targets,
                 engines.overrides(self._foreign, None if self.cloud is None else self.cloud.url),
                 placeholders=True,
             ),

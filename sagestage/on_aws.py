@@ -12,7 +12,7 @@ from pulumi import automation as auto
 from pulumi.automation import EngineEvent, StepEventMetadata
 
 from infra.engine.result import Change
-from sagestage import output, preflight, renaming, replacement, scaling_in, stackfile, verification
+from sagestage import output, preflight, renaming, replacement, rescaling, scaling_in, stackfile, verification
 from sagestage.errors import ChangesError, SagestageError
 from sagestage.project import Project
 
@@ -45,6 +45,7 @@ class Plan:
     steps: tuple[Planned, ...]
     live: scaling_in.Live
     summary: Mapping[Any, int]
+    rescaled: tuple[rescaling.Rescaled, ...] = ()
 
     @property
     def shrinks(self) -> list[scaling_in.Shrink]:
@@ -75,7 +76,11 @@ def run(project: Project, request: Request) -> None:
             summary = plan.summary
         else:
             if request.operation == "up":
-                _check(_plan(stack, config, targets), request, config, say)
+                plan = _plan(stack, config, targets)
+                _check(plan, request, config, say)
+                rescaling.refuse_targets(plan.rescaled, request.targets)
+                if going := rescaling.urns_of(plan.rescaled):
+                    stack.destroy(**{**loud, "target": list(going)})
             done = getattr(stack, request.operation)(**loud)
             summary = done.summary.resource_changes or {}
     except auto.CommandError as error:
@@ -178,7 +183,8 @@ def _check(plan: Plan, request: Request, config: Mapping[str, Any], say: TextIO)
     wanted = preflight.needs(plan.steps)
     found = preflight.look(wanted, clients(config)) if wanted else preflight.Found()
     preview = request.operation == "preview"
-    for line in [*found.unseen, *((*found.missing, *map(str, plan.shrinks)) if preview else ())]:
+    refused = (*found.missing, *map(str, plan.shrinks)) if preview else ()
+    for line in [*found.unseen, *refused, *map(str, plan.rescaled)]:
         print(f"! {line}", file=say)
     if not preview:
         preflight.refuse(found)
@@ -204,7 +210,8 @@ def _plan(stack: auto.Stack, config: Mapping[str, Any], options: Mapping[str, An
             variant["VariantName"]: int(variant.get("CurrentInstanceCount", 0))
             for variant in (found or {}).get("ProductionVariants", [])
         }
-    return Plan(tuple(steps), live, plan.change_summary)
+    changed = rescaling.rescaled(steps, _resources(stack)) if planned else []
+    return Plan(tuple(steps), live, plan.change_summary, tuple(changed))
 
 
 def _planned(metadata: StepEventMetadata) -> Planned:

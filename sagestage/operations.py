@@ -66,8 +66,8 @@ def run(project: Project, request: Request) -> None:
         )
         result: Result = getattr(deployment, request.operation)()
         stage.summary = report.change_sentence(result)
-    for shrink in deployment.shrinks:
-        stages.warn(str(shrink))
+    for remark in (*deployment.shrinks, *deployment.rescaled):
+        stages.warn(str(remark))
     if request.as_json:
         output.print_json(result.to_json())
     else:

@@ -57,14 +57,14 @@ def configured(steps: Iterable[Step]) -> list[tuple[Step, Step]]:
     """The endpoints that a plan gives a new configuration, each with that configuration's step."""
     every = list(steps)
     configurations = {
-        _place(step.urn): step
+        place(step.urn): step
         for step in every
         if step.type == CONFIGURATION and step.op in ("create", "create-replacement")
     }
     return [
-        (step, configurations[_place(step.urn)])
+        (step, configurations[place(step.urn)])
         for step in every
-        if step.type == ENDPOINT and step.op == "update" and _place(step.urn) in configurations
+        if step.type == ENDPOINT and step.op == "update" and place(step.urn) in configurations
     ]
 
 
@@ -85,7 +85,7 @@ def _counts(variants: Any) -> dict[str, int]:
     return counted
 
 
-def _place(urn: str) -> tuple[str, str]:
+def place(urn: str) -> tuple[str, str]:
     """The component that a resource is in, and its name: configuration and endpoint have both in common."""
     *_, types, name = urn.split("::")
     return types.rpartition("$")[0], name

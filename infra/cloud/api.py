@@ -127,6 +127,7 @@ class Api:
         config = self._store.config(region, params["EndpointConfigName"])
         deployment = endpoint.deployment if params.get("RetainDeploymentConfig") else params.get("DeploymentConfig")
         _check_deployment(endpoint, config, deployment)
+        self._check_scaled(endpoint, config)
         endpoint.deployment = deployment
         self._hosting.update(endpoint, config, _retained(endpoint, params))
         return {"EndpointArn": endpoint.arn}
@@ -142,6 +143,25 @@ class Api:
         counts = {c["VariantName"]: c["DesiredInstanceCount"] for c in wanted if "DesiredInstanceCount" in c}
         self._hosting.resize(endpoint, weights, counts)
         return {"EndpointArn": endpoint.arn}
+
+    def _check_scaled(self, endpoint: Endpoint, config: Config) -> None:
+        """A variant that Application Auto Scaling has hold of keeps its instance type, and stays."""
+        if endpoint.fleet is None:
+            return
+        held = {each.resource for each in self._moto.scalables() if each.region == endpoint.region}
+        now = {each["VariantName"]: each for each in endpoint.fleet.config.request["ProductionVariants"]}
+        new = {each["VariantName"]: each for each in config.request["ProductionVariants"]}
+        changed = [
+            name
+            for name, variant in now.items()
+            if f"endpoint/{endpoint.name}/variant/{name}" in held
+            and new.get(name, {}).get("InstanceType") != variant.get("InstanceType")
+        ]
+        if changed:
+            raise invalid(
+                f'The variant(s) "[{", ".join(changed)}]" must be deregistered from AWS Autoscaling before they can be '
+                "removed or have their instance type updated."
+            )
 
     def _serving(self, region: str, name: str) -> Endpoint:
         """An endpoint that can be updated: DeleteEndpoint is the only call that a failed one takes."""
