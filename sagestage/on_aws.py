@@ -7,12 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-import typer
 from pulumi import automation as auto
 from pulumi.automation import EngineEvent, StepEventMetadata
 
 from infra.engine.result import Change
-from sagestage import output, preflight, renaming, replacement, rescaling, scaling_in, stackfile, verification
+from sagestage import (
+    cli_install,
+    output,
+    preflight,
+    renaming,
+    replacement,
+    rescaling,
+    scaling_in,
+    stackfile,
+    verification,
+)
 from sagestage.errors import ChangesError, SagestageError
 from sagestage.project import Project
 
@@ -223,7 +232,9 @@ def _planned(metadata: StepEventMetadata) -> Planned:
 
 
 def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:
-    workspace = auto.LocalWorkspace(work_dir=str(project.root), pulumi_command=_command(name, install=install))
+    workspace = auto.LocalWorkspace(
+        work_dir=str(project.root), pulumi_command=cli_install.command(name, install=install)
+    )
     try:
         return auto.Stack.select(name, workspace)
     except auto.StackNotFoundError:
@@ -232,22 +243,6 @@ def _stack(project: Project, name: str, *, install: bool) -> auto.Stack:
         ) from None
     except auto.CommandError as error:
         raise SagestageError(f"pulumi stack select {name}: {_last_error(str(error))}") from None
-
-
-def _command(stack: str, *, install: bool) -> auto.PulumiCommand:
-    """The user's CLI; where there is none and the user agrees, one that Pulumi's own API installs."""
-    try:
-        return auto.PulumiCommand()
-    except Exception as error:
-        if not install and sys.stdin.isatty():
-            install = typer.confirm("The Pulumi CLI is missing. Install it (from get.pulumi.com)?")
-        if not install:
-            raise SagestageError(
-                f"stack {stack!r} deploys to AWS, and there is no `pulumi` on the PATH: install it "
-                "(https://www.pulumi.com/docs/install/) or say `sagestage up --install`; "
-                "`--on embedded` rehearses the stack here"
-            ) from error
-        return auto.PulumiCommand.install()
 
 
 def _last_error(text: str) -> str:
