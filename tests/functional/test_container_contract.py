@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from infra.cloud.docker import DockerError
-from training.checkpoint import read
 from tests.container_support.docker import INFERENCE, TRAINING, Container, job, need_image, run, running
+from training.checkpoint import read
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"target": "demand", "order": "timestamp", "epochs": "4", "hidden": "[16, 8]", "learning-rate": '"0.01"'}
