@@ -33,7 +33,8 @@ HELP = {
     "data": "CSV (also .gz) or Parquet file, or a folder or s3:// prefix of them",
     "target": "column to predict",
     "order": "columns that put the rows in order, comma-separated; without: a random split",
-    "drop": "columns not to read",
+    "group_by": "columns that name the entity (a shop, a sensor) whose rows these are: lags never leave it",
+    "drop": "columns that are no inputs",
     "categorical": "columns whose numbers are names",
     "allow_leak": "columns that may give the target away: requests have them",
     "task": "auto, regression or classification",
@@ -60,6 +61,7 @@ HELP = {
     "name": "the model's name",
     "output": "folder for <name>/model.tar.gz",
     "chunk_rows": "rows in memory at once",
+    "processes": "that compute features; auto: several for millions of rows",
 }
 
 

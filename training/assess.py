@@ -13,12 +13,13 @@ import numpy as np
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Floats, Indices, Kind, Rows, Task
 from inference.contract.transform import Transform
-from training import bootstrap, evaluate
+from training import bootstrap, evaluate, features
 from training.baselines import Baseline
-from training.bootstrap import Interval
+from training.bootstrap import Interval, Resamples
 from training.dataset import Dataset, Part
-from training.features import Coder, class_indices
+from training.features import class_indices
 from training.prepared import Prepared
+from training.split import PARTS
 
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 5_000, 3
 MAX_SEGMENTS = 12
@@ -78,7 +79,8 @@ class Evaluation:
     """What the test rows showed.
 
     Attributes:
-        intervals: of the model's metrics, by moving blocks of `block` rows.
+        intervals: of the model's metrics.
+        drawn: how they were drawn: by blocks of so many rows, or by entities.
         calibration: of the predicted number, or of the probability of the likeliest class.
         calibration_error: the mean distance of the bins, weighted by rows (ECE); in the target's unit for numbers.
         predicted, actual: of the rows that have a target: numbers, or class indices (-1: a class that is new).
@@ -87,7 +89,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     intervals: dict[str, Interval]
-    block: int
+    drawn: str
     baselines: tuple[Contender, ...]
     segments: tuple[Segment, ...]
     importances: tuple[Importance, ...]
@@ -111,17 +113,15 @@ def assess(
     known = np.flatnonzero(~np.isnan(actual))
     scores = _scores(predictions)[known]
     truth = _truth(transform, actual[known])
-    block = bootstrap.block_length(len(known), transform.history_rows, ordered=dataset.ordered)
-    seed = prepared.config.seed
-    starts = bootstrap.draw(len(known), block, seed=seed)
+    drawn = resamples(dataset, known, transform.history_rows, seed=prepared.config.seed)
     loss = losses(scores, truth)
     calibration = _calibration(scores, truth)
     total = sum(bin_.rows for bin_ in calibration)
     return Evaluation(
         metrics=metrics,
-        intervals=bootstrap.intervals(scores, truth, block=block, seed=seed),
-        block=block,
-        baselines=tuple(_contender(rival, rival.predicted[known], truth, loss, starts, block) for rival in rivals),
+        intervals=bootstrap.intervals(scores, truth, drawn),
+        drawn=str(drawn),
+        baselines=tuple(_contender(rival, rival.predicted[known], truth, loss, drawn) for rival in rivals),
         segments=tuple(_segments(dataset, known, scores, truth)),
         importances=_importances(prepared, predict),
         calibration=calibration,
@@ -130,6 +130,18 @@ def assess(
         actual=truth,
         probabilities=None if predictions.probabilities is None else predictions.probabilities[known],
     )
+
+
+def resamples(dataset: Dataset, known: Indices, longest_lag: int, *, seed: int = 0) -> Resamples:
+    """Draws of these test rows: of entities where there are several, else of blocks."""
+    if dataset.grouped:
+        entity = np.concatenate(
+            [past.entity[past.part == PARTS.index(Part.TEST)] for past in dataset.pasts(0, Part.TEST)]
+        )
+        if len(np.unique(entity[known])) > 1:
+            return bootstrap.draw_entities(entity[known], seed=seed)
+    block = bootstrap.block_length(len(known), longest_lag, ordered=dataset.ordered)
+    return bootstrap.draw(len(known), block, seed=seed)
 
 
 def _scores(predictions: Predictions) -> Floats:
@@ -157,25 +169,23 @@ def measure(scores: Floats, truth: Floats | Indices) -> dict[str, float]:
     return evaluate.classification(scores, truth.astype(np.int64))
 
 
-def gain(ours: Floats, theirs: Floats, starts: Indices, block: int) -> tuple[float | None, Interval | None]:
+def gain(ours: Floats, theirs: Floats, drawn: Resamples) -> tuple[float | None, Interval | None]:
     """By which share our mean loss is below theirs, on the same rows, and its interval on the same resamples."""
     if not theirs.sum() > 0.0:
         return None, None
-    total = bootstrap.sums(np.column_stack([ours, theirs]), starts, block)
+    total = drawn.sums(np.column_stack([ours, theirs]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = 1.0 - total[:, 0] / total[:, 1]
-    return 1.0 - float(ours.sum() / theirs.sum()), Interval.of(drawn)
+        gains = 1.0 - total[:, 0] / total[:, 1]
+    return 1.0 - float(ours.sum() / theirs.sum()), Interval.of(gains)
 
 
-def _contender(
-    rival: Baseline, scores: Floats, truth: Floats | Indices, ours: Floats, starts: Indices, block: int
-) -> Contender:
-    better, interval = gain(ours, losses(scores, truth), starts, block)
+def _contender(rival: Baseline, scores: Floats, truth: Floats | Indices, ours: Floats, drawn: Resamples) -> Contender:
+    better, interval = gain(ours, losses(scores, truth), drawn)
     return Contender(
         rival.name,
         rival.how,
         measure(scores, truth),
-        bootstrap.intervals(scores, truth, block=block),
+        bootstrap.intervals(scores, truth, drawn),
         better,
         interval,
     )
@@ -183,11 +193,12 @@ def _contender(
 
 def _segments(dataset: Dataset, known: Indices, scores: Floats, truth: Floats | Indices) -> list[Segment]:
     """By each column of few values, and by the quarters of the test part where it has an order."""
-    part = dataset.parts[Part.TEST]
-    values = np.asarray(dataset.spill.open()[part.start : part.stop])[known]
+    values = np.concatenate(list(dataset.part(Part.TEST)))[known]
     found = []
     if dataset.ordered:
-        for number, rows in enumerate(np.array_split(np.arange(len(known)), 4), start=1):
+        line = dataset.line(Part.TEST) if dataset.grouped else None
+        turn = np.arange(len(known)) if line is None else np.argsort(line[known], kind="stable")
+        for number, rows in enumerate(np.array_split(turn, 4), start=1):
             if len(rows) >= LEAST_SEGMENT_ROWS:
                 found.append(Segment("test part", f"quarter {number}", len(rows), measure(scores[rows], truth[rows])))
     for index, column in enumerate(dataset.columns):
@@ -209,17 +220,16 @@ def _segments(dataset: Dataset, known: Indices, scores: Floats, truth: Floats | 
 def _importances(prepared: Prepared, predict: Predict) -> tuple[Importance, ...]:
     """Shuffle one raw column after the other, history included, and send the rows through the whole transform."""
     dataset, transform = prepared.dataset, prepared.transform
-    part = dataset.parts[Part.TEST]
-    halo = min(part.start, transform.history_rows) if dataset.ordered else 0
-    stop = min(part.stop, part.start + IMPORTANCE_ROWS)
-    raw = Coder(transform, dataset.spill)(np.asarray(dataset.spill.open()[part.start - halo : stop]))
-    actual = raw[halo:, dataset.index(dataset.target)]
+    rows = next(features.rows_of(dataset, transform, Part.TEST, IMPORTANCE_ROWS))
+    raw = rows.values
+    actual = rows.emitted[:, dataset.index(dataset.target)]
     known = ~np.isnan(actual)
+    if not known.any():
+        return ()
     truth = _truth(transform, actual[known])
 
     def loss(values: Floats) -> float:
-        rows = Rows.contiguous(values, halo=halo) if dataset.ordered else Rows.alone(values)
-        return float(losses(_scores(predict(rows))[known], truth).mean())
+        return float(losses(_scores(predict(Rows(values, rows.emit, rows.start)))[known], truth).mean())
 
     base = loss(raw)
     past = {fit.name for fit in transform.history}

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from inference.contract.schema import Floats, Indices, Task
+from training import features as made
 from training.dataset import Part
 from training.prepared import Prepared
+from training.split import PARTS
 
 NAIVE, BOOSTING = "naive", "gradient boosting"
 MAX_ROWS = 200_000
@@ -39,17 +41,21 @@ def fit(prepared: Prepared) -> tuple[Baseline, ...]:
 def naive(prepared: Prepared) -> Baseline:
     """The last value before each test row; without an order the mean, for classes their shares in training."""
     dataset, transform = prepared.dataset, prepared.transform
-    part = dataset.parts[Part.TEST]
+    count = dataset.sizes[Part.TEST]
     if transform.table.task is Task.CLASSIFICATION:
         classes = _rows(prepared, Part.TRAIN)[1].astype(np.int64)
         shares = np.bincount(classes, minlength=len(transform.classes)) / max(len(classes), 1)
-        return Baseline(NAIVE, "the most frequent class", np.tile(shares, (len(part), 1)))
+        return Baseline(NAIVE, "the most frequent class", np.tile(shares, (count, 1)))
     mean = transform.target_mean
     if not dataset.ordered:
-        return Baseline(NAIVE, "the mean of the training rows", np.full(len(part), mean))
+        return Baseline(NAIVE, "the mean of the training rows", np.full(count, mean))
     column = dataset.index(dataset.target)
-    last = np.array(dataset.spill.open()[part.start - 1 : part.stop - 1, column])
-    return Baseline(NAIVE, "the value of the row before", np.where(np.isnan(last), mean, last))
+    values = []
+    for rows in made.rows_of(dataset, transform, Part.TEST):
+        last, absent = rows.back(rows.values[:, column], 1)
+        values.append(last.copy() if absent is None else np.where(absent, mean, last))
+    how = "the value of the row before" + (" of the same entity" if dataset.grouped else "")
+    return Baseline(NAIVE, how, np.concatenate(values))
 
 
 def boosting(prepared: Prepared) -> Baseline:
@@ -64,8 +70,7 @@ def boosting(prepared: Prepared) -> Baseline:
         )
 
         transform, seed = prepared.transform, prepared.config.seed
-        part = prepared.dataset.parts[Part.TEST]
-        test = np.array(prepared.features.matrix()[part.start : part.stop])
+        test, _ = prepared.features.table.whole(Part.TEST)
         x, y = _rows(prepared, Part.TRAIN)
         settings: dict[str, Any] = {
             "max_iter": ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, "random_state": seed,
@@ -84,16 +89,24 @@ def boosting(prepared: Prepared) -> Baseline:
         how = f"scikit-learn, {model.n_iter_} rounds on {len(x):,} rows of the same features"
         if transform.table.task is Task.REGRESSION:
             return Baseline(BOOSTING, how, model.predict(test) * transform.target_std + transform.target_mean)
-        odds = np.zeros((len(part), len(transform.classes)))
+        odds = np.zeros((len(test), len(transform.classes)))
         odds[:, model.classes_.astype(np.int64)] = model.predict_proba(test)
         return Baseline(BOOSTING, how, odds)
 
 
 def _rows(prepared: Prepared, part: Part) -> tuple[np.ndarray[Any, np.dtype[np.float32]], Floats | Indices]:
     """Features and targets that enter the loss; a seeded sample of them where they are many."""
-    rows = np.load(prepared.features.usable[part])
-    if len(rows) > MAX_ROWS:
+    features, targets = [], []
+    chosen: Indices | None = None
+    table = prepared.features.table
+    count = int(np.count_nonzero(table.uses() == PARTS.index(part)))
+    if count > MAX_ROWS:
         random = np.random.Generator(np.random.PCG64(prepared.config.seed))
-        rows = np.sort(random.choice(rows, MAX_ROWS, replace=False))
-    targets = np.load(prepared.features.targets, mmap_mode="r")
-    return prepared.features.matrix()[rows], targets[rows]
+        chosen = np.sort(random.choice(count, MAX_ROWS, replace=False))
+    seen = 0
+    for block, here in table.part(part):
+        some = slice(None) if chosen is None else chosen[(chosen >= seen) & (chosen < seen + len(here))] - seen
+        features.append(block[some])
+        targets.append(here[some])
+        seen += len(here)
+    return np.concatenate(features), np.concatenate(targets)

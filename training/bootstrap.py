@@ -1,13 +1,14 @@
 """Intervals of metrics by the moving-block bootstrap (Künsch, 1989): rows near each other in time are not independent.
 
-Blocks of consecutive rows are drawn with replacement. Metrics that are made of sums over rows need no rows again: the
-sum over a block is a difference of two prefix sums.
+Blocks of consecutive rows are drawn with replacement; or, where rows are of entities, whole entities: what one of them
+does tomorrow is not independent of what it did today. Metrics that are made of sums over rows need no rows again: the
+sum over a block is a difference of two prefix sums, that over an entity is made once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +49,76 @@ def block_length(rows: int, longest_lag: int, *, ordered: bool) -> int:
     return max(1, min(max(longest_lag, usual), rows // 2))
 
 
-def draw(rows: int, block: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Indices:
-    """First rows of the blocks of each resample, shape (resamples, blocks)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """Resamples of consecutive rows.
+
+    Attributes:
+        rows: that there are.
+        starts: first rows of the blocks of each resample, shape (resamples, blocks).
+        block: rows of a block.
+    """
+
+    rows: int
+    starts: Indices
+    block: int
+
+    def sums(self, values: Floats) -> Floats:
+        """Sums of each resample, shape (resamples, k), of values of shape (rows, k)."""
+        before = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+        return np.stack([(before[row + self.block] - before[row]).sum(axis=0) for row in self.starts])
+
+    def weights(self, resamples: int) -> Iterator[Floats]:
+        """How often each row is in each of the first resamples."""
+        for row in self.starts[:resamples]:
+            ends = np.bincount(row, minlength=self.rows + 1) - np.bincount(row + self.block, minlength=self.rows + 1)
+            yield np.cumsum(ends[:-1]).astype(np.float64)
+
+    def __str__(self) -> str:
+        return f"{self.block} rows a block"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entities:
+    """Resamples of whole entities.
+
+    Attributes:
+        place: of each row, the number of its entity among those that there are, from 0.
+        times: how often each entity is in each resample, shape (resamples, entities).
+    """
+
+    place: Indices
+    times: Floats
+
+    def sums(self, values: Floats) -> Floats:
+        """As Blocks.sums."""
+        count = self.times.shape[1]
+        each = [np.bincount(self.place, column, minlength=count) for column in values.T]
+        return np.asarray(self.times @ np.column_stack(each))
+
+    def weights(self, resamples: int) -> Iterator[Floats]:
+        """As Blocks.weights."""
+        return (times[self.place] for times in self.times[:resamples])
+
+    def __str__(self) -> str:
+        return f"{self.times.shape[1]} entities, drawn as wholes"
+
+
+Resamples = Blocks | Entities
+
+
+def draw(rows: int, block: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Blocks:
+    """Resamples of blocks."""
     random = np.random.Generator(np.random.PCG64(seed))
-    return random.integers(0, rows - block + 1, size=(resamples, math.ceil(rows / block)))
+    return Blocks(rows, random.integers(0, rows - block + 1, size=(resamples, math.ceil(rows / block))), block)
 
 
-def sums(values: Floats, starts: Indices, block: int) -> Floats:
-    """Sums of each resample, shape (resamples, k), of values of shape (rows, k)."""
-    before = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-    return np.stack([(before[row + block] - before[row]).sum(axis=0) for row in starts])
+def draw_entities(entity: Indices, *, resamples: int = RESAMPLES, seed: int = 0) -> Entities:
+    """Resamples of as many entities as there are, from the entity of each row."""
+    _, place = np.unique(entity, return_inverse=True)
+    count = int(place.max()) + 1
+    random = np.random.Generator(np.random.PCG64(seed))
+    return Entities(place, random.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64))
 
 
 def regression_terms(predicted: Floats, actual: Floats) -> Floats:
@@ -89,37 +150,34 @@ def classification_metrics(total: Floats) -> dict[Metric, Floats]:
     return {Metric.ACCURACY: hits / rows, Metric.LOG_LOSS: losses / rows}
 
 
-def intervals(predicted: Floats, actual: Floats | Indices, *, block: int, seed: int = 0) -> dict[str, Interval]:
+def intervals(predicted: Floats, actual: Floats | Indices, drawn: Resamples) -> dict[str, Interval]:
     """Intervals of every metric that has one; `predicted` of shape (rows,), or of (rows, classes) for class indices."""
-    starts = draw(len(actual), block, seed=seed)
     if predicted.ndim == 1:
-        found = regression_metrics(sums(regression_terms(predicted, actual.astype(np.float64)), starts, block))
+        found = regression_metrics(drawn.sums(regression_terms(predicted, actual.astype(np.float64))))
     else:
         classes = actual.astype(np.int64)
-        found = classification_metrics(sums(classification_terms(predicted, classes), starts, block))
-        found[Metric.AUC] = _areas(predicted, classes, starts[:AREA_RESAMPLES], block)
+        found = classification_metrics(drawn.sums(classification_terms(predicted, classes)))
+        found[Metric.AUC] = areas(predicted, classes, drawn)
     named = {str(metric): Interval.of(values) for metric, values in found.items()}
     return {name: interval for name, interval in named.items() if interval is not None}
 
 
-def _areas(probabilities: Floats, actual: Indices, starts: Indices, block: int) -> Floats:
-    """AUC of each resample: each row counts as often as it was drawn."""
+def areas(probabilities: Floats, actual: Indices, drawn: Resamples, resamples: int = AREA_RESAMPLES) -> Floats:
+    """AUC of each of the first resamples: each row counts as often as it was drawn."""
     ones = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])  # as evaluate.classification
     every = []
     for index in ones:
         scores = probabilities[:, index]
         _, place = np.unique(scores, return_inverse=True)
         positive = actual == index
-        areas = np.empty(len(starts))
-        for number, row in enumerate(starts):
-            ends = np.bincount(row, minlength=len(actual) + 1) - np.bincount(row + block, minlength=len(actual) + 1)
-            weight = np.cumsum(ends[:-1]).astype(np.float64)
+        found = []
+        for weight in drawn.weights(resamples):
             up = np.bincount(place, weight * positive)
             down = np.bincount(place, weight * ~positive)
             pairs = up.sum() * down.sum()
             below = np.cumsum(down) - down / 2.0  # ties count half
-            areas[number] = float((up * below).sum() / pairs) if pairs else np.nan
-        every.append(areas)
+            found.append(float((up * below).sum() / pairs) if pairs else np.nan)
+        every.append(np.array(found))
     with np.errstate(invalid="ignore"):
-        defined = [areas for areas in every if not np.isnan(areas).all()]
-        return np.asarray(np.mean(defined, axis=0)) if defined else np.full(len(starts), np.nan)
+        defined = [one for one in every if not np.isnan(one).all()]
+        return np.asarray(np.mean(defined, axis=0)) if defined else np.full(len(every[0]), np.nan)

@@ -6,7 +6,7 @@ Only rows that neither model was trained on count: those after both manifests' `
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,18 @@ from inference.contract import artifact
 from inference.contract.artifact import Artifact
 from inference.contract.errors import ContractError
 from inference.contract.predictions import Predictions
-from inference.contract.schema import Floats, Indices, Rows, Task
+from inference.contract.schema import Floats, Indices, Task
 from inference.contract.transform import Transform
-from training import bootstrap, order, storage
-from training.assess import gain, losses
+from training import features, order, storage
+from training.assess import gain, losses, resamples
+from training.bootstrap import Resamples
 from training.dataset import Dataset, Part
 from training.errors import DataError
-from training.features import Coder, class_indices
+from training.features import class_indices
 from training.gate import Comparison
 from training.prepared import Prepared
 
 LEAST_ROWS = 30
-CHUNK_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +41,14 @@ class Duel:
     name: str
     rows: Indices
     theirs: Floats
-    block: int
+    drawn: Resamples
 
     def compare(self, predictions: Predictions, transform: Transform, actual: Floats, tolerance: float) -> Comparison:
         """Our answers for all test rows against theirs, paired row by row; `actual` is coded for our transform."""
         scores = predictions.values if predictions.probabilities is None else predictions.probabilities
         truth = actual if transform.table.task is Task.REGRESSION else class_indices(transform, actual)
         ours = losses(scores[self.rows].astype(np.float64), truth[self.rows])
-        starts = bootstrap.draw(len(self.rows), self.block)
-        better, interval = gain(ours, self.theirs, starts, self.block)
+        better, interval = gain(ours, self.theirs, self.drawn)
         return Comparison(
             champion=self.name,
             rows=len(self.rows),
@@ -99,8 +98,7 @@ def challenge(prepared: Prepared, place: str) -> Duel:
         )
     known = truth if theirs.transform.table.task is Task.REGRESSION else class_indices(theirs.transform, truth)
     lag = max(prepared.transform.history_rows, theirs.transform.history_rows)
-    block = bootstrap.block_length(len(rows), lag, ordered=True)
-    return Duel(theirs.name, rows, losses(scores[rows], known[rows]), block)
+    return Duel(theirs.name, rows, losses(scores[rows], known[rows]), resamples(dataset, rows, lag))
 
 
 def _differs(dataset: Dataset, ours: Transform, theirs: Transform) -> str | None:
@@ -121,7 +119,8 @@ def _unseen(dataset: Dataset, until: str | None, place: str) -> NDArray[np.bool_
     Raises:
         DataError: nobody can tell.
     """
-    if until is None or dataset.until is None or dataset.line is None:
+    line = dataset.line(Part.TEST)
+    if until is None or dataset.until is None or line is None:
         whose = "the champion's manifest" if until is None else "this run"
         raise DataError(
             f"champion {place}: {whose} has no order that says which rows were trained on: train with an order"
@@ -132,20 +131,17 @@ def _unseen(dataset: Dataset, until: str | None, place: str) -> NDArray[np.bool_
         raise DataError(
             f"champion {place}: was trained until {until}, this run until {dataset.until}: not one order"
         ) from None
-    return np.asarray(dataset.line > limit)
+    return np.asarray(line > limit)
 
 
 def _answers(dataset: Dataset, model: Artifact) -> tuple[Floats, Floats]:
     """The champion's numbers or probabilities for all test rows, and the targets in its codes."""
     transform = model.manifest.transform.model_copy(update={"missing_history": "impute"})
-    columns = [dataset.index(name) for name in transform.table.names]
-    coder, values = Coder(transform, dataset.spill), dataset.spill.open()
-    part = dataset.parts[Part.TEST]
+    names, target = transform.table.names, transform.table.index(transform.table.target)
+    theirs = replace(dataset, spill=dataset.spill.only(names))
     scores, truth = [], []
-    for start in range(part.start, part.stop, CHUNK_ROWS):
-        stop, halo = min(start + CHUNK_ROWS, part.stop), min(start, transform.history_rows)
-        coded = coder(np.asarray(values[start - halo : stop]))[:, columns]
-        answer = Predictions.of(transform, model.forward(transform.apply(Rows.contiguous(coded, halo=halo)).matrix))
+    for rows in features.rows_of(theirs, transform, Part.TEST):
+        answer = Predictions.of(transform, model.forward(transform.apply(rows).matrix))
         scores.append(answer.values.astype(np.float64) if answer.probabilities is None else answer.probabilities)
-        truth.append(coded[halo:, transform.table.index(transform.table.target)])
+        truth.append(rows.emitted[:, target].copy())
     return np.concatenate(scores), np.concatenate(truth)

@@ -1,56 +1,24 @@
-"""Files read once, in chunks, into typed values on disk: one file, or all of a folder or of an S3 prefix.
-
-The text is parsed once; what follows reads float64 rows from the run folder through a memory map, so
-memory does not grow with the file.
-"""
+"""Files read once, in chunks, into typed values on disk: one file, or all of a folder or of an S3 prefix."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from inference.contract.schema import Column, Floats
-from training import storage
+from training import csvfile, storage
 from training.columns import ColumnReader
 from training.errors import DataError
+from training.spill import Spill, SpillWriter
 
-NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-"""Cells of a CSV file that are missing values."""
-BLOCK_BYTES = 4 * 2**20
-"""Bytes of a CSV file that are parsed at once; a row must fit in them."""
-HEADER_BYTES = 2**20
 ENDINGS = (".csv", ".csv.gz", ".parquet", ".pq")
 """What is read of a folder or prefix; hidden files and those of Spark and Hadoop that begin with _ are not."""
+PARQUET_ROWS = 65_536
 OnRows = Callable[[int, float | None], None]
 """Called with the rows read so far and the fraction of the file (None where it is not known)."""
-
-
-@dataclass(frozen=True)
-class Spill:
-    """Rows of float64 in a file, row after row.
-
-    Attributes:
-        path: the file, 8 bytes a value.
-        texts: for each categorical column its texts; a value is the position of its text.
-    """
-
-    path: Path
-    rows: int
-    columns: tuple[Column, ...]
-    texts: dict[str, tuple[str, ...]]
-
-    def open(self) -> Floats:
-        """The rows as a read-only memory map of shape (rows, columns)."""
-        return np.memmap(self.path, dtype=np.float64, mode="r", shape=(self.rows, len(self.columns)))
 
 
 def sources(place: Path) -> tuple[str, ...]:
@@ -100,7 +68,7 @@ def header(place: Path) -> tuple[str, ...]:
 
 def _header(path: str) -> tuple[str, ...]:
     try:
-        names = _parquet_names(path) if _is_parquet(path) else _csv_names(path)
+        names = _parquet_names(path) if _is_parquet(path) else csvfile.names(path)
     except PermissionError:
         raise DataError(f"{path}: no permission to read it") from None
     except FileNotFoundError:
@@ -122,8 +90,8 @@ def read(
     into: Path,
     *,
     as_text: Sequence[str] = (),
-    block_bytes: int = BLOCK_BYTES,
-    chunk_rows: int = 65_536,
+    block_bytes: int = csvfile.BLOCK_BYTES,
+    chunk_rows: int = PARQUET_ROWS,
     on_rows: OnRows = lambda _rows, _fraction: None,
 ) -> Spill:
     """Read the named columns of CSV (.csv, .csv.gz) or Parquet files into a spill at `into`.
@@ -133,26 +101,19 @@ def read(
     """
     readers = [ColumnReader("", name, as_text=name in as_text) for name in names]
     files = sources(place)
-    total = 0
-    try:
-        with into.open("wb") as spill:
-            for number, path in enumerate(files):
-                for reader in readers:
-                    reader.begin(path)
-                rows = 0
-                try:
-                    for batch, fraction in _batches(path, names, block_bytes, chunk_rows):
-                        matrix = np.empty((len(batch), len(readers)))
-                        for index, reader in enumerate(readers):
-                            matrix[:, index] = reader.read(batch.column(index))
-                        _write(spill, matrix)
-                        rows += len(batch)
-                        on_rows(total + rows, None if fraction is None else (number + fraction) / len(files))
-                except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-                    raise DataError(f"{path}: cannot be read after row {rows}: {_first_line(error)}") from None
-                total += rows
-    except OSError as error:
-        raise DataError(f"{into.parent}: cannot hold the rows: {error.strerror}: choose another output") from None
+    with SpillWriter(into, names) as spill:
+        for number, path in enumerate(files):
+            for reader in readers:
+                reader.begin(path)
+            done = 0
+            try:
+                for columns, fraction in _batches(path, readers, block_bytes, chunk_rows):
+                    spill.write(columns)
+                    done += len(columns[0])
+                    on_rows(spill.rows, None if fraction is None else (number + fraction) / len(files))
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{path}: cannot be read after row {done}: {_first_line(error)}") from None
+        total = spill.rows
     if total == 0:
         raise DataError(f"{storage.name(place)}: has no rows below the column names")
     for reader in readers:
@@ -161,96 +122,35 @@ def read(
         into,
         total,
         tuple(Column(name=reader.name, kind=reader.kind) for reader in readers),
+        tuple(range(len(readers))),
         {reader.name: tuple(reader.codes) for reader in readers if reader.codes},
     )
-
-
-def _write(file: BinaryIO, matrix: Floats) -> None:
-    """Append rows; numpy's own `tofile` says of a full disk only how many items were left."""
-    try:
-        file.write(matrix.data)
-    except OSError as error:
-        raise DataError(
-            f"{file.name}: cannot be written: {error.strerror}: make room, or choose another output"
-        ) from None
 
 
 def _is_parquet(path: str) -> bool:
     return path.endswith((".parquet", ".pq"))
 
 
-def _open(path: str) -> Any:
-    """A file for reading, here or in S3."""
-    system, place = storage.filesystem(path)
-    return system.open_input_file(place)
-
-
 def _batches(
-    path: str, names: Sequence[str], block_bytes: int, rows: int
-) -> Iterator[tuple[pa.RecordBatch, float | None]]:
-    return _parquet_batches(path, names, rows) if _is_parquet(path) else _csv_batches(path, names, block_bytes)
+    path: str, readers: Sequence[ColumnReader], block_bytes: int, rows: int
+) -> Iterator[tuple[list[Floats], float | None]]:
+    return _parquet_batches(path, readers, rows) if _is_parquet(path) else csvfile.read(path, readers, block_bytes)
 
 
 def _parquet_names(path: str) -> tuple[str, ...]:
-    with _open(path) as raw:
+    with storage.opened(path) as raw:
         return tuple(pq.read_schema(raw).names)
 
 
-def _parquet_batches(path: str, names: Sequence[str], rows: int) -> Iterator[tuple[pa.RecordBatch, float | None]]:
-    with _open(path) as raw, pq.ParquetFile(raw) as file:
+def _parquet_batches(
+    path: str, readers: Sequence[ColumnReader], rows: int
+) -> Iterator[tuple[list[Floats], float | None]]:
+    names = [reader.name for reader in readers]
+    with storage.opened(path) as raw, pq.ParquetFile(raw) as file:
         total, done = max(file.metadata.num_rows, 1), 0
-        for batch in file.iter_batches(batch_size=rows, columns=list(names), use_threads=False):
+        for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
             done += len(batch)
-            yield batch.select(list(names)), done / total
-
-
-def _csv_names(path: str) -> tuple[str, ...]:
-    with _open(path) as raw, _plain(path, raw) as stream:
-        start = stream.read(HEADER_BYTES)
-    try:
-        text = start.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if len(start) < HEADER_BYTES or error.start < len(start) - 4:  # else the read ended within a character
-            raise DataError(
-                f"{path}: is not UTF-8 (byte {error.start} is {start[error.start]:#x}): convert it"
-            ) from None
-        text = start[: error.start].decode("utf-8-sig")
-    if text.strip() and len(start) < HEADER_BYTES and "\n" not in text and "\r" not in text:
-        raise DataError(f"{path}: has one line only: it needs a first line of column names and rows below")
-    for cells in csv.reader(io.StringIO(text, newline="")):
-        return tuple(cell.strip() for cell in cells)
-    return ()
-
-
-def _plain(path: str, raw: Any) -> Any:
-    """The bytes of a file that may be compressed."""
-    return pa.CompressedInputStream(raw, "gzip") if path.endswith(".gz") else raw
-
-
-def _csv_batches(path: str, names: Sequence[str], block_bytes: int) -> Iterator[tuple[pa.RecordBatch, float | None]]:
-    """Batches of texts. One thread: the rows come in order, and an error knows its row."""
-    every = _csv_names(path)
-    with _open(path) as raw, _plain(path, raw) as stream:
-        total = raw.size()
-        reader = pacsv.open_csv(
-            stream,
-            read_options=pacsv.ReadOptions(
-                use_threads=False, block_size=block_bytes, column_names=every, skip_rows_after_names=1
-            ),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(every, pa.string()),
-                include_columns=list(names),
-                null_values=list(NULLS),
-                strings_can_be_null=True,
-            ),
-        )
-        while True:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
-            yield batch, min(raw.tell() / total, 1.0) if total else None
+            yield [reader.read(batch.column(reader.name)) for reader in readers], done / total
 
 
 def _first_line(error: Exception) -> str:

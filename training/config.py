@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -41,6 +41,10 @@ def _choice(value: Any) -> Any:
     return _texts(value)
 
 
+def _automatic(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
 def _gates(value: Any) -> Any:
     parts = _texts(value)
     if isinstance(parts, Iterable) and not isinstance(parts, str | Mapping):
@@ -70,7 +74,9 @@ class TrainConfig(Frozen):
         data: a CSV (also .gz) or Parquet file, or a folder of them; here or, as s3://…, in S3.
         target: the column to predict.
         order: columns (numbers or times) that put the rows in order; without them the split is random.
-        drop: columns that are not read; one that is also in `order` still puts the rows in order.
+        group_by: columns whose values name an entity (a shop, a sensor) with an order of its own: lags and windows do
+            not leave it, and the split is at the same time for all.
+        drop: columns that are no inputs; one that is also in `order` or `group_by` still serves as that.
         categorical: columns whose numbers are names (postal codes).
         allow_leak: columns that may give the target away: a request has them.
         task: "auto" takes text, and integers of at most 10 distinct values, for classes.
@@ -92,6 +98,7 @@ class TrainConfig(Frozen):
         champion_tolerance: the share by which its loss may be higher, at the bad end of the interval.
         output: the folder in which `<name>/model.tar.gz` is written.
         chunk_rows: rows in memory at once; changes no result.
+        processes: that compute features; None: several from a number of rows at which that was measured to be faster.
 
     Raises:
         ConfigError: lists every problem with its value.
@@ -100,6 +107,7 @@ class TrainConfig(Frozen):
     data: Path
     target: str
     order: Names = ()
+    group_by: Names = ()
     drop: Names = ()
     categorical: Names = ()
     allow_leak: Names = ()
@@ -133,6 +141,7 @@ class TrainConfig(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}$")] = "model"
     output: Path = Path(".sagestage/runs")
     chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 65_536
+    processes: Annotated[Annotated[int, Field(ge=1, le=1_024)] | None, BeforeValidator(_automatic)] = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -147,13 +156,9 @@ class TrainConfig(Frozen):
 
     def problems(self) -> list[str]:
         """What is wrong with the settings taken together."""
-        problems = []
+        problems = list(self._of_the_order())
         if self.target in self.drop:
             problems.append(f"target {self.target!r} is also to be dropped")
-        if self.target in self.order:
-            problems.append(f"target {self.target!r} cannot order the rows: it is what is to be found out")
-        if self.history and not self.order:
-            problems.append(f"history of {', '.join(self.history)} needs rows in an order: name its columns (order)")
         for name, columns in (
             ("history", self.history),
             ("products", self.products),
@@ -174,14 +179,26 @@ class TrainConfig(Frozen):
             ]
         return problems
 
+    def _of_the_order(self) -> Iterator[str]:
+        if self.target in self.order:
+            yield f"target {self.target!r} cannot order the rows: it is what is to be found out"
+        if self.target in self.group_by:
+            yield f"target {self.target!r} cannot name the entity (group-by): it is what is to be found out"
+        if self.group_by and not self.order:
+            yield f"group-by {', '.join(self.group_by)} needs rows in an order: name its columns (order)"
+        if both := sorted(set(self.group_by) & set(self.order)):
+            yield f"group-by and order both name {', '.join(both)}: an entity has rows of many times"
+        if self.history and not self.order:
+            yield f"history of {', '.join(self.history)} needs rows in an order: name its columns (order)"
+
     def preparation(self) -> dict[str, Any]:
         """The settings that decide how the data are prepared: runs that agree in them can share it."""
         return self.model_dump(include=set(_PREPARATION) - ({"seed"} if self.order else set()))
 
 
 _PREPARATION = (
-    "data", "target", "order", "drop", "categorical", "allow_leak", "task", "lags", "window", "history", "products",
-    "missing", "missing_history", "seed", "validation", "test",
+    "data", "target", "order", "group_by", "drop", "categorical", "allow_leak", "task", "lags", "window", "history",
+    "products", "missing", "missing_history", "seed", "validation", "test",
 )  # fmt: skip
 
 

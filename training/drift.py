@@ -16,7 +16,6 @@ from inference.contract.schema import Column, Floats, Kind
 from training.dataset import Dataset, Part
 from training.statistics import Moments, moments, quantiles
 
-CHUNK_ROWS = 65_536
 BUCKETS = 10
 DECILES = tuple(tenth / 10.0 for tenth in range(11))
 MAX_DOMAIN = 100
@@ -28,11 +27,11 @@ def baseline(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """The content of each file, by its name."""
 
     def chunks() -> Iterable[Floats]:
-        return dataset.part(Part.TRAIN, CHUNK_ROWS)
+        return dataset.part(Part.TRAIN)
 
-    width, rows = len(dataset.columns), len(dataset.parts[Part.TRAIN])
-    found = moments(chunks, width)
+    width, rows = len(dataset.columns), dataset.sizes[Part.TRAIN]
     deciles = quantiles(chunks, width, DECILES)
+    found = moments(chunks, width, deciles[:, len(DECILES) // 2])
     counts = _counts(dataset, deciles)
     features = [
         _statistics(column, rows, found, index, deciles[index], counts[index], dataset.spill.texts.get(column.name))
@@ -70,7 +69,7 @@ def _counts(dataset: Dataset, deciles: Floats) -> list[np.ndarray[Any, np.dtype[
         for column in dataset.columns
     ]
     counts = [np.zeros(size, dtype=np.int64) for size in sizes]
-    for chunk in dataset.part(Part.TRAIN, CHUNK_ROWS):
+    for chunk in dataset.part(Part.TRAIN):
         for index, column in enumerate(dataset.columns):
             values = chunk[~np.isnan(chunk[:, index]), index]
             if column.kind is Kind.CATEGORICAL:

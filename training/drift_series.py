@@ -13,7 +13,7 @@ from inference.contract.schema import Column, Floats, Kind, Rows
 from inference.contract.transform import Transform
 from training import features, storage
 from training.dataset import Dataset, Part
-from training.drift import CHUNK_ROWS, DECILES, baseline
+from training.drift import DECILES, baseline
 from training.monitor.baseline import FILE, HOURS, NO_HOUR, Baseline, prediction_scale, runs
 from training.monitor.scales import FEW, MAX_LEVELS, Codes, Scale
 from training.statistics import Distinct, moments, quantiles
@@ -35,16 +35,14 @@ def series(dataset: Dataset, transform: Transform, predict: Predict, *, name: st
     scales = _scales(dataset, transform)
     monitored = [scale for scale in scales if scale.monitored]
     clock, is_time = _clock(dataset)
-    taken = runs(len(dataset.parts[Part.TRAIN]))
-    values = dataset.spill.open()
+    taken = np.concatenate([np.arange(run.start, run.stop) for run in runs(dataset.sizes[Part.TRAIN])])
     codes, hours, answers = [], [], []
-    for run in taken:
-        rows = np.asarray(values[run.start : run.stop])
+    for rows, coded in features.picked(dataset, transform, Part.TRAIN, taken):
         columns = [_coded(scale, rows[:, dataset.index(scale.name)], dataset) for scale in monitored]
         codes.append(np.column_stack(columns) if columns else np.zeros((len(rows), 0), dtype=np.uint8))
         if clock is not None:
             hours.append(_hours(rows[:, dataset.index(clock)], is_time=is_time))
-        answers.append(predict(features.coded_rows(dataset, transform, run.start, run.stop)))
+        answers.append(predict(coded))
     scale = prediction_scale(np.concatenate([one.values for one in answers]), transform.classes)
     return Baseline.packed(
         np.concatenate(codes),
@@ -54,7 +52,7 @@ def series(dataset: Dataset, transform: Transform, predict: Predict, *, name: st
         sha256=sha256,
         task=transform.table.task,
         target=transform.table.target,
-        rows=len(dataset.parts[Part.TRAIN]),
+        rows=dataset.sizes[Part.TRAIN],
         columns=scales,
         prediction=scale,
         clock=clock,
@@ -77,8 +75,8 @@ def write(folder: Path, dataset: Dataset, transform: Transform, predict: Predict
 
 def _scales(dataset: Dataset, transform: Transform) -> tuple[Scale, ...]:
     width = len(dataset.columns)
-    found = moments(lambda: dataset.part(Part.TRAIN, CHUNK_ROWS), width)
-    deciles = quantiles(lambda: dataset.part(Part.TRAIN, CHUNK_ROWS), width, DECILES)
+    found = moments(lambda: dataset.part(Part.TRAIN), width)
+    deciles = quantiles(lambda: dataset.part(Part.TRAIN), width, DECILES)
     few = _few(dataset)
     scales = []
     for column in transform.table.inputs:
@@ -98,7 +96,7 @@ def _scales(dataset: Dataset, transform: Transform) -> tuple[Scale, ...]:
 def _few(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     """The values of integer columns that have few of them."""
     seen = {column.name: Distinct(FEW) for column in dataset.columns if column.kind is Kind.INTEGER}
-    for chunk in dataset.part(Part.TRAIN, CHUNK_ROWS):
+    for chunk in dataset.part(Part.TRAIN):
         for name, distinct in seen.items():
             distinct.add(chunk[:, dataset.index(name)])
     return {name: distinct.values for name, distinct in seen.items() if distinct.values}
@@ -108,7 +106,7 @@ def _levels(dataset: Dataset, index: int) -> tuple[str, ...]:
     """The texts of a column in the training rows, the most frequent first."""
     texts = dataset.spill.texts.get(dataset.columns[index].name, ())
     counts = np.zeros(len(texts), dtype=np.int64)
-    for chunk in dataset.part(Part.TRAIN, CHUNK_ROWS):
+    for chunk in dataset.part(Part.TRAIN):
         there = chunk[~np.isnan(chunk[:, index]), index]
         counts += np.bincount(there.astype(np.int64), minlength=len(texts))
     ranked = sorted(range(len(texts)), key=lambda code: (-int(counts[code]), texts[code]))
@@ -135,7 +133,7 @@ def _clock(dataset: Dataset) -> tuple[str | None, bool]:
     def varies(column: Column, *, is_time: bool) -> bool:
         index = dataset.index(column.name)
         seen: set[int] = set()
-        for chunk in dataset.part(Part.TRAIN, CHUNK_ROWS):
+        for chunk in dataset.part(Part.TRAIN):
             values = chunk[:, index]
             present = values[~np.isnan(values)]
             if not is_time and len(present) and not (present.min() >= 0 and present.max() < HOURS):

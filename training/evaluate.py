@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -13,18 +13,15 @@ from inference.contract.schema import Floats, Indices
 from inference.contract.transform import Transform
 from training.features import class_indices
 
-CHUNK_ROWS = 8_192
 LEAST = 1e-15
 """A probability of 0 for what happened would make the log loss infinite."""
 
 
-def predict(transform: Transform, network: NetworkSpec, weights: Mapping[str, Single], features: Single) -> Predictions:
-    """The offline predictions for features of shape (rows, features), which may be a memory map."""
-    outputs = [
-        forward(network, weights, np.array(features[start : start + CHUNK_ROWS]))
-        for start in range(0, len(features), CHUNK_ROWS)
-    ]
-    return Predictions.of(transform, np.concatenate(outputs))
+def predict(
+    transform: Transform, network: NetworkSpec, weights: Mapping[str, Single], features: Iterable[Single]
+) -> Predictions:
+    """The offline predictions for features that come in pieces of shape (rows, features)."""
+    return Predictions.of(transform, np.concatenate([forward(network, weights, piece) for piece in features]))
 
 
 def metrics(predictions: Predictions, transform: Transform, targets: Floats) -> dict[str, float]:

@@ -1,26 +1,25 @@
-"""The feature matrix on disk, made chunk by chunk by the one `apply` there is.
-
-This module plans which rows a chunk takes along as history; it computes no feature itself.
-"""
+"""The features of all rows on disk, made chunk by chunk by the one `apply` there is: none is computed here."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.contract.network import Single
 from inference.contract.schema import UNSEEN, Floats, Indices, Kind, Rows, Task
-from inference.contract.transform import Features, Transform
-from training.chunks import Spill
+from inference.contract.transform import Transform
+from training import parallel
 from training.config import Missing, TrainConfig
-from training.dataset import At, Dataset, Part
+from training.dataset import At, Dataset, Past
 from training.errors import DataError
+from training.parallel import Elsewhere, Work
+from training.spill import BLOCK_ROWS, Spill
+from training.split import PARTS, Part
+from training.table import LEFT_OUT, FeatureTable
 
 MIN_USABLE = 8
 """Fewer training rows that can enter the loss are refused."""
@@ -49,29 +48,40 @@ class LeftOut:
     history: int = 0
     inputs: int = 0
 
+    @classmethod
+    def of(cls, faults: NDArray[np.bool_]) -> LeftOut:
+        """From whether each row lacks its target, its history, an input: shape (3, rows)."""
+        target, history, inputs = faults
+        return cls(
+            target=int(np.count_nonzero(target)),
+            history=int(np.count_nonzero(history & ~target)),
+            inputs=int(np.count_nonzero(inputs & ~history & ~target)),
+        )
+
+    @property
+    def total(self) -> int:
+        """Rows that are left out."""
+        return self.target + self.history + self.inputs
+
+    def __add__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(self.target + other.target, self.history + other.history, self.inputs + other.inputs)
+
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of all rows, in files of the run folder.
+    """The features of all rows, in the order of the data set's, in files of the run folder.
 
     Attributes:
-        features: .npy, float32, shape (rows, features).
-        targets: .npy, float32 (scaled) of a regression, int64 (class) of a classification; shape (rows,).
-        usable: for training and validation a .npy of int64: the rows that enter the loss.
-        counts: by column.
+        table: features, target and use of each row.
+        counts: values changed, by column.
         left_out: by part.
+        processes: that made them.
     """
 
-    features: Path
-    targets: Path
-    usable: dict[Part, Path]
+    table: FeatureTable
     counts: dict[str, Counts]
     left_out: dict[Part, LeftOut]
-
-    def matrix(self) -> Single:
-        """The features as a read-only memory map."""
-        matrix: Single = np.load(self.features, mmap_mode="r")
-        return matrix
+    processes: int
 
 
 class Coder:
@@ -90,75 +100,121 @@ class Coder:
 
     def __call__(self, values: Floats) -> Floats:
         """The rows with the transform's codes, as `RecordReader` would read them."""
-        coded = np.array(values)
+        coded = values.copy(order="K") if self._lookups else values
         for index, lookup in self._lookups.items():
             codes = coded[:, index]
             coded[:, index] = lookup[np.where(np.isnan(codes), -1.0, codes).astype(np.int64)]
         return coded
 
 
-def coded_rows(dataset: Dataset, transform: Transform, start: int, stop: int) -> Rows:
-    """Rows start..stop with the earlier rows that they need, coded for the transform."""
-    halo = min(start, transform.history_rows) if dataset.ordered else 0
-    values = Coder(transform, dataset.spill)(np.asarray(dataset.spill.open()[start - halo : stop]))
-    return Rows.contiguous(values, halo=halo) if dataset.ordered else Rows.alone(values)
+def rows_of(dataset: Dataset, transform: Transform, part: Part, chunk_rows: int = BLOCK_ROWS) -> Iterator[Rows]:
+    """The rows of a part with the earlier rows that they need, coded for the transform, chunk by chunk."""
+    coder = Coder(transform, dataset.spill)
+    for past in dataset.pasts(transform.history_rows, part, chunk_rows):
+        here = np.flatnonzero(past.part == PARTS.index(part))
+        yield Rows(coder(past.values), here + past.halo, past.start[here])
 
 
-def applied(dataset: Dataset, transform: Transform, chunk_rows: int) -> Iterator[tuple[int, Rows, Features]]:
-    """The first row, the rows and the features of each chunk, in order."""
-    # Whether serving refuses a row without its history is not the question for the first rows of a file.
-    lenient = transform.model_copy(update={"missing_history": "impute"})
-    for start in range(0, dataset.spill.rows, chunk_rows):
-        rows = coded_rows(dataset, lenient, start, min(start + chunk_rows, dataset.spill.rows))
-        yield start, rows, lenient.apply(rows)
+def picked(dataset: Dataset, transform: Transform, part: Part, numbers: Indices) -> Iterator[tuple[Floats, Rows]]:
+    """Some rows of a part, by their numbers in it (in order): as they are, and coded with the rows that they need."""
+    coder, seen = Coder(transform, dataset.spill), 0
+    for past in dataset.pasts(transform.history_rows, part):
+        here = np.flatnonzero(past.part == PARTS.index(part))
+        some = here[numbers[(numbers >= seen) & (numbers < seen + len(here))] - seen]
+        seen += len(here)
+        if len(some):
+            yield past.values[some + past.halo], Rows(coder(past.values), some + past.halo, past.start[some])
 
 
-def build(dataset: Dataset, transform: Transform, config: TrainConfig, folder: Path, at: At) -> FeatureSet:
+def actual(dataset: Dataset, transform: Transform, part: Part) -> Floats:
+    """The targets of the rows of a part, coded for the transform."""
+    coder, column = Coder(transform, dataset.spill), dataset.index(dataset.target)
+    return np.concatenate([coder(chunk)[:, column] for chunk in dataset.part(part)])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How features are made of rows: all that another process needs to know."""
+
+    transform: Transform
+    coder: Coder
+    drop_missing: bool
+
+    @classmethod
+    def of(cls, dataset: Dataset, transform: Transform, config: TrainConfig) -> Recipe:
+        """The recipe of a run."""
+        # Whether serving refuses a row without its history is not the question for the first rows of a file.
+        lenient = transform.model_copy(update={"missing_history": "impute"})
+        return cls(lenient, Coder(transform, dataset.spill), config.missing is Missing.DROP)
+
+    def rows(self, past: Past) -> Rows:
+        """Rows as `apply` takes them."""
+        emit = np.arange(past.halo, len(past.values), dtype=np.int64)
+        return Rows(self.coder(past.values), emit, past.start)
+
+    def make(self, past: Past) -> Block:
+        """The features of rows; the same bits wherever they are made, and whatever rows stand beside them."""
+        rows = self.rows(past)
+        made = self.transform.apply(rows)
+        here = rows.emitted
+        target = self.transform.table.index(self.transform.table.target)
+        targets, known = _targets(self.transform, here[:, target])
+        absent = np.isnan(here).sum(axis=1) > np.isnan(here[:, target])
+        faults = np.stack([~known, ~made.complete, absent & self.drop_missing])
+        use = np.where(faults.any(axis=0) & (past.part != PARTS.index(Part.TEST)), LEFT_OUT, past.part)
+        left = {part: LeftOut.of(faults[:, past.part == PARTS.index(part)]) for part in (Part.TRAIN, Part.VALIDATION)}
+        return Block(
+            made.matrix, targets, use.astype(np.int8), np.stack([made.clipped, made.imputed, made.unseen]), left
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Features of rows that stand one behind the other, as they are written; and what was changed and left out."""
+
+    matrix: Single
+    targets: Floats
+    use: NDArray[np.int8]
+    changes: NDArray[np.int64]
+    left_out: dict[Part, LeftOut]
+
+
+def build(
+    dataset: Dataset,
+    transform: Transform,
+    config: TrainConfig,
+    folder: Path,
+    at: At,
+    elsewhere: Elsewhere | None = None,
+) -> FeatureSet:
     """Write the features and targets of all rows, and which rows enter the loss.
+
+    They are made in this process; in several from PARALLEL_ROWS rows on, or as many as the settings say; or
+    `elsewhere`, on the machines of a cluster. The plan of chunks is the same, and so is every bit.
 
     Raises:
         DataError: too few rows are left to train or to stop early by.
     """
-    total, width = dataset.spill.rows, len(transform.feature_names)
-    regression = transform.table.task is Task.REGRESSION
-    features = _on_disk(folder / "features.npy", np.float32, (total, width))
-    targets = _on_disk(folder / "targets.npy", np.float32 if regression else np.int64, (total,))
-    faults = np.empty((3, total), dtype=np.bool_)
+    recipe = Recipe.of(dataset, transform, config)
     changes = np.zeros((3, len(dataset.columns)), dtype=np.int64)
-    for start, rows, made in applied(dataset, transform, config.chunk_rows):
-        stop = start + len(rows)
-        features[start:stop] = made.matrix
-        changes += np.stack([made.clipped, made.imputed, made.unseen])
-        here = rows.values[rows.emit]
-        scaled, known = _targets(transform, here[:, dataset.index(dataset.target)])
-        targets[start:stop] = scaled
-        absent = np.delete(np.isnan(here), dataset.index(dataset.target), axis=1).any(axis=1)
-        faults[:, start:stop] = ~known, ~made.complete, absent & (config.missing is Missing.DROP)
-        at(f"features, {stop:,} of {total:,} rows", stop / total)
-    features.flush()
-    targets.flush()
-    usable, left_out = {}, {}
-    for part in (Part.TRAIN, Part.VALIDATION):
-        rows_of = dataset.parts[part]
-        found = faults[:, rows_of.start : rows_of.stop]
-        usable[part], left_out[part] = _usable(found, rows_of.start, folder / f"{part}.npy")
+    left_out = {part: LeftOut() for part in (Part.TRAIN, Part.VALIDATION)}
+    count = 1 if elsewhere is not None else parallel.processes(dataset.spill.rows, config.processes)
+    table = FeatureTable(
+        folder / "features", dataset.spill.rows, len(transform.feature_names), transform.table.task is Task.REGRESSION
+    )
+    done = 0
+    work = Work(recipe, dataset, table, config.chunk_rows)
+    for rows, changed, left in parallel.run(work, count, elsewhere):
+        changes += changed
+        left_out = {part: left_out[part] + left[part] for part in left_out}
+        done += rows
+        at(f"features, {done:,} of {dataset.spill.rows:,} rows", done / dataset.spill.rows)
+    for part, out in left_out.items():
         least = MIN_USABLE if part is Part.TRAIN else 1
-        if (left := len(rows_of) - int(found.any(axis=0).sum())) < least:
-            raise DataError(_too_few(dataset, transform, part, left, least, left_out[part]))
+        if (left_rows := dataset.sizes[part] - out.total) < least:
+            raise DataError(_too_few(dataset, transform, part, left_rows, least, out))
     counts = {column.name: Counts(*changes[:, index].tolist()) for index, column in enumerate(dataset.columns)}
-    return FeatureSet(folder / "features.npy", folder / "targets.npy", usable, counts, left_out)
-
-
-def _on_disk(path: Path, kind: type[np.float32 | np.int64], shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
-    """A new .npy file as a memory map. Its room is taken at once: a map meets a full disk with a signal."""
-    matrix = np.lib.format.open_memmap(path, "w+", kind, shape)
-    try:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        size = path.stat().st_size
-        raise DataError(f"{path}: no room for {size:,} bytes of features: {error.strerror}: make room") from None
-    return matrix
+    return FeatureSet(table, counts, left_out, count)
 
 
 def _targets(transform: Transform, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -179,17 +235,6 @@ def class_indices(transform: Transform, values: Floats) -> Indices:
     return np.where(np.isnan(values), -2, np.where(known[places] == values, places, -1)).astype(np.int64)
 
 
-def _usable(faults: NDArray[np.bool_], first: int, path: Path) -> tuple[Path, LeftOut]:
-    target, history, inputs = faults
-    rows = np.flatnonzero(~faults.any(axis=0)) + first
-    np.save(path, rows.astype(np.int64))
-    return path, LeftOut(
-        target=int(target.sum()),
-        history=int((history & ~target).sum()),
-        inputs=int((inputs & ~history & ~target).sum()),
-    )
-
-
 def _too_few(dataset: Dataset, transform: Transform, part: Part, left: int, least: int, out: LeftOut) -> str:
     reasons = [
         f"{out.target} lack a known target" if out.target else "",
@@ -198,6 +243,6 @@ def _too_few(dataset: Dataset, transform: Transform, part: Part, left: int, leas
     ]
     why = ", ".join(reason for reason in reasons if reason)
     return (
-        f"{dataset.source}: {left} of {len(dataset.parts[part])} {part} rows are left, at least {least} are needed:"
+        f"{dataset.source}: {left} of {dataset.sizes[part]} {part} rows are left, at least {least} are needed:"
         f" {why}; give more rows, or shorter lags"
     )

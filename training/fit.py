@@ -21,16 +21,13 @@ from inference.contract.transform import Transform
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
 from training.errors import DataError
-from training.statistics import Distinct, Moments, moments, quantiles
+from training.profile import FLAG, MAX_CLASSES, MAX_CODES, Profile, look
+from training.statistics import Distinct, Moments, moments
 
-MAX_CODES = 32
-"""An integer column with at most so many distinct values is a code, with a feature a value; with more, a quantity."""
 MAX_LEVELS = 100
 """A text column has at most so many features: its most frequent levels; the others are like unseen ones."""
 AUTO_CLASSES = 10
 """An integer target with at most so many distinct values is taken for classes, unless the task is given."""
-MAX_CLASSES = 1_000
-FLAG = 2
 AUTO_PRODUCTS = 3
 WHISKER = 1.5
 """Bounds lie this many interquartile ranges beyond the quartiles (Tukey, 1977)."""
@@ -45,23 +42,24 @@ class Fitted:
     warnings: tuple[str, ...]
 
 
-def fit(dataset: Dataset, config: TrainConfig) -> Fitted:
-    """Fit the transform on the training rows; the result does not depend on `chunk_rows`.
+def fit(dataset: Dataset, config: TrainConfig, profile: Profile | None = None) -> Fitted:
+    """Fit the transform on the training rows, on which `profile` was made; the result does not depend on `chunk_rows`.
 
     Raises:
         DataError: the target is constant or cannot be predicted, or a setting names a column of the wrong kind.
     """
-    return _Fit(dataset, config).run()
+    return _Fit(dataset, config, look(dataset, config.chunk_rows) if profile is None else profile).run()
 
 
 @dataclass
 class _Fit:
     dataset: Dataset
     config: TrainConfig
+    profile: Profile
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> Fitted:
-        distinct = self._distinct()
+        distinct = self.profile.distinct
         task, classes = self._task(distinct[self.dataset.target])
         inputs = [column for column in self.dataset.columns if column.name != self.dataset.target]
         codes = {
@@ -78,13 +76,19 @@ class _Fit:
         ]
         numeric = self._numeric(numbers, continuous)
         history = self._history_names(task)
-        target_moments = self._moments([self.dataset.target], {})
+        target_moments = self._moments([self.dataset.target])
         regression = task is Task.REGRESSION
         levels = [
             self._levels(column.name, distinct[column.name]) for column in inputs if column.kind is Kind.CATEGORICAL
         ]
         transform = Transform(
-            table=Schema(columns=self.dataset.columns, target=self.dataset.target, task=task, order=self.dataset.order),
+            table=Schema(
+                columns=self.dataset.columns,
+                target=self.dataset.target,
+                task=task,
+                order=self.dataset.order,
+                group=self.dataset.group,
+            ),
             numeric=tuple(numeric.values()),
             products=self._products(numeric, continuous),
             calendar=tuple(self._calendar(column.name) for column in inputs if column.kind is Kind.TIME),
@@ -108,23 +112,11 @@ class _Fit:
         """Whether a column has more values than a flag."""
         return distinct.exceeded or len(distinct.values) > FLAG
 
-    def _distinct(self) -> dict[str, Distinct]:
-        limits = {Kind.NUMERIC: FLAG, Kind.INTEGER: MAX_CODES, Kind.TIME: 0}
-        found = {}
-        for column in self.dataset.columns:
-            limit = limits.get(column.kind, len(self.dataset.spill.texts.get(column.name, ())))
-            is_classes = column.name == self.dataset.target and column.kind is Kind.INTEGER
-            found[column.name] = Distinct(MAX_CLASSES if is_classes else limit)
-        for chunk in self.dataset.part(Part.TRAIN, self.config.chunk_rows):
-            for index, counted in enumerate(found.values()):
-                counted.add(chunk[:, index])
-        return found
-
     def _task(self, distinct: Distinct) -> tuple[Task, tuple[str, ...] | tuple[int, ...]]:
         """What is predicted, and the classes in order."""
         target, source = self.dataset.target, self.dataset.source
         kind, asked, values = self.dataset.kind(target), self.config.task, distinct.values
-        count = len(self.dataset.parts[Part.TRAIN])
+        count = self.dataset.sizes[Part.TRAIN]
         if not values and not distinct.exceeded:
             raise DataError(f"{source}: target {target!r} has no value in the {count} training rows: fill it in")
         if len(values) == 1:
@@ -157,19 +149,27 @@ class _Fit:
             return task, tuple(sorted(texts[int(value)] for value in values))
         return task, tuple(int(value) for value in values)
 
-    def _moments(self, names: Sequence[str], bounds: dict[str, tuple[float, float]]) -> Moments:
+    def _moments(self, names: Sequence[str]) -> Moments:
+        """Of the training rows, as they are."""
+        return self._checked(names, self.profile.moments.of([self.dataset.index(name) for name in names]))
+
+    def _clipped_moments(self, bounds: dict[str, tuple[float, float]]) -> Moments:
         """Of the training rows, after clipping: `apply` scales what it has clipped."""
-        indices = [self.dataset.index(name) for name in names]
-        lower = np.array([bounds.get(name, (-np.inf, np.inf))[0] for name in names])
-        upper = np.array([bounds.get(name, (-np.inf, np.inf))[1] for name in names])
-        with np.errstate(over="ignore"):
-            found = moments(
-                lambda: (
-                    np.clip(chunk[:, indices], lower, upper)
-                    for chunk in self.dataset.part(Part.TRAIN, self.config.chunk_rows)
-                ),
-                len(names),
-            )
+        names = list(bounds)
+        lower, upper = (np.array([pair[side] for pair in bounds.values()]) for side in (0, 1))
+        centre = self.profile.centre[[self.dataset.index(name) for name in names]]
+        columns = [self.dataset.index(name) for name in names]
+        found = moments(
+            lambda: (
+                np.clip(chunk[:, columns], lower, upper)
+                for chunk in self.dataset.part(Part.TRAIN, self.config.chunk_rows)
+            ),
+            len(names),
+            centre,  # the median lies within the bounds, and is that of the clipped values too
+        )
+        return self._checked(names, found)
+
+    def _checked(self, names: Sequence[str], found: Moments) -> Moments:
         for name, mean, std in zip(names, found.mean.tolist(), found.std.tolist(), strict=True):
             if not np.isfinite([mean, std]).all():
                 raise DataError(f"{self.dataset.source}: column {name!r} holds numbers too large to square: rescale it")
@@ -177,27 +177,25 @@ class _Fit:
 
     def _numeric(self, names: list[str], continuous: list[str]) -> dict[str, NumericFit]:
         """Bounds only for continuous columns with an interquartile range: not for codes, counts and flags."""
-        indices = [self.dataset.index(name) for name in names]
-        found = quantiles(
-            lambda: (chunk[:, indices] for chunk in self.dataset.part(Part.TRAIN, self.config.chunk_rows)),
-            len(names),
-            (0.25, 0.5, 0.75),
-        )
         bounds: dict[str, tuple[float, float]] = {}
-        for name, (low, _, high) in zip(names, found.tolist(), strict=True):
-            if name in continuous and high > low:
+        for name in continuous:
+            low, _, high = self.profile.quartiles[self.dataset.index(name)].tolist()
+            if high > low:
                 bounds[name] = (low - WHISKER * (high - low), high + WHISKER * (high - low))
-        scale = self._moments(names, bounds)
+        raw, clipped = self._moments(names), self._clipped_moments(bounds)
+        places = {name: place for place, name in enumerate(bounds)}
         fits = {}
         for index, name in enumerate(names):
-            if scale.count[index] == 0:
+            count = int(raw.count[index])
+            if count == 0:
                 self.warnings.append(f"column {name!r} has no value in the training rows: drop it")
+            scale, place = (clipped, places[name]) if name in places else (raw, index)
             lower, upper = bounds.get(name, (None, None))
             fits[name] = NumericFit(
                 name=name,
-                impute=float(found[index, 1]) if scale.count[index] else 0.0,
-                mean=float(scale.mean[index]),
-                std=float(scale.std[index]),
+                impute=float(self.profile.quartiles[self.dataset.index(name), 1]) if count else 0.0,
+                mean=float(scale.mean[place]),
+                std=float(scale.std[place]),
                 lower=lower,
                 upper=upper,
             )
@@ -254,7 +252,7 @@ class _Fit:
     def _history(self, names: Sequence[str], numeric: dict[str, NumericFit]) -> tuple[HistoryFit, ...]:
         if not names:
             return ()
-        raw = self._moments(names, {})
+        raw = self._moments(names)
         fits = []
         for index, name in enumerate(names):
             known = numeric.get(name)  # clipped like the column itself

@@ -9,43 +9,82 @@ from typing import Any
 
 import numpy as np
 
-from inference.contract.schema import Column, Floats, Kind
+from inference.contract.schema import Column, Floats, Indices, Kind
 from inference.contract.transform import Transform
-from training.dataset import Dataset, Part
+from training.dataset import Dataset, Past
+from training.split import PARTS, Part
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The first rows of the test part, in memory, which make JSON instances; they outlive the run folder."""
+    """Test rows, in memory, which make JSON instances; they outlive the run folder.
+
+    Attributes:
+        numbers: which of the test rows these are.
+    """
 
     columns: tuple[Column, ...]
     texts: dict[str, tuple[str, ...]]
     target: str
+    numbers: Indices
     history_rows: int
     _values: Floats
-    _halo: int
+    _emit: Indices
+    _start: Indices
 
     @classmethod
     def of(cls, dataset: Dataset, transform: Transform, *, limit: int) -> HeldOut:
-        """The first `limit` test rows, with the rows before them that lags and windows reach."""
-        part = dataset.parts[Part.TEST]
-        halo = transform.history_rows
-        stop = min(part.start + limit, part.stop)
-        values = np.array(dataset.spill.open()[part.start - halo : stop])
-        return cls(dataset.columns, dataset.spill.texts, dataset.target, halo, values, halo)
+        """The first `limit` test rows, with the rows before them that lags and windows reach.
+
+        Of many entities rows of all of them, spread evenly, that have their whole history (any, where none has).
+        """
+        reach = transform.history_rows
+        total = dataset.sizes[Part.TEST]
+        wanted = np.arange(min(limit, total))
+        if dataset.grouped:
+            whole = np.concatenate([_depth(past) >= reach for past in dataset.pasts(reach, Part.TEST)])
+            good = np.flatnonzero(whole) if whole.any() else np.arange(total)
+            wanted = good[np.unique(np.linspace(0, len(good) - 1, min(limit, len(good))).round().astype(np.int64))]
+        values: list[Floats] = []
+        starts, emits = [], []
+        seen = held = 0
+        for past in dataset.pasts(reach, Part.TEST):
+            here = np.flatnonzero(past.part == PARTS.index(Part.TEST))
+            for number in (wanted[(wanted >= seen) & (wanted < seen + len(here))] - seen).tolist():
+                row = int(here[number])
+                first = max(int(past.start[row]), row + past.halo - reach)
+                rows = past.values[first : row + past.halo + 1]
+                starts.append(held)
+                held += len(rows)
+                emits.append(held - 1)
+                values.append(rows)
+            seen += len(here)
+            if len(wanted) and seen > wanted[-1]:
+                break
+        every = np.concatenate(values) if values else np.empty((0, len(dataset.columns)))
+        return cls(
+            dataset.columns,
+            dataset.spill.texts,
+            dataset.target,
+            wanted,
+            reach,
+            every,
+            np.array(emits),
+            np.array(starts),
+        )
 
     def __len__(self) -> int:
-        return len(self._values) - self._halo
+        return len(self.numbers)
 
     def instance(self, number: int) -> dict[str, Any]:
         """One JSON row: a record, or `{"row": record, "history": [records, oldest first]}` where the model has lags."""
         if not 0 <= number < len(self):
             raise IndexError(number)
-        here = number + self._halo
+        here = int(self._emit[number])
         row = self._record(here, with_target=False)
         if self.history_rows == 0:
             return row
-        history = [self._record(past, with_target=True) for past in range(here - self.history_rows, here)]
+        history = [self._record(past, with_target=True) for past in range(int(self._start[number]), here)]
         return {"row": row, "history": history}
 
     def instances(self, numbers: Sequence[int] | None = None) -> Iterator[dict[str, Any]]:
@@ -60,12 +99,10 @@ class HeldOut:
         }
 
 
-def records(columns: Sequence[Column], texts: dict[str, tuple[str, ...]], values: Floats) -> list[dict[str, Any]]:
-    """Rows as JSON records, as they stood in the file."""
-    return [
-        {column.name: _value(column, value, texts) for column, value in zip(columns, row, strict=True)}
-        for row in values.tolist()
-    ]
+def _depth(past: Past) -> Indices:
+    """How many earlier rows each test row has, as far as they were read."""
+    here = np.flatnonzero(past.part == PARTS.index(Part.TEST))
+    return np.asarray(here + past.halo - past.start[here])
 
 
 def _value(column: Column, value: float, texts: dict[str, tuple[str, ...]]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -24,16 +24,18 @@ from inference.contract.schema import Frozen, Task
 from inference.predictors.torch import build
 from training import checkpoint
 from training.errors import TrainingError
+from training.shards import Shards
+from training.table import FeatureTable
 
-EVALUATION_ROWS = 8_192
 MAX_NORM = 1.0
 """Gradients are scaled down to this norm: an outlier in one batch must not undo an epoch."""
 
 
 class Job(Frozen):
-    """All that a worker needs: where the rows are, and how to learn from them. Files are those of FeatureSet.
+    """All that a worker needs: where the rows are, and how to learn from them.
 
     Attributes:
+        features: the folder of the feature table, and `rows` of it.
         precision: of the forward pass; weights and sums are float32 always.
         checkpoint: the file to go on from and to write after each epoch; None: neither.
         checkpoint_minutes: also within an epoch, so often.
@@ -41,9 +43,7 @@ class Job(Frozen):
     """
 
     features: Path
-    targets: Path
-    train_rows: Path
-    validation_rows: Path
+    rows: int
     network: NetworkSpec
     task: Task
     learning_rate: float
@@ -99,15 +99,13 @@ def train(
     torch.manual_seed(job.seed)
     module = build(job.network)
     _add_dropout(module, job)
-    features = torch.from_numpy(np.load(job.features, mmap_mode="c"))
-    targets = torch.from_numpy(np.load(job.targets, mmap_mode="c"))
-    train_rows = torch.from_numpy(np.load(job.train_rows))
-    validation_rows = torch.from_numpy(np.load(job.validation_rows))
+    table = FeatureTable(job.features, job.rows, job.network.inputs, job.task is Task.REGRESSION)
+    shards = Shards(table, seed=job.seed, rank=rank, workers=workers)
     loss_of = functional.cross_entropy if job.task is Task.CLASSIFICATION else _squared_error
 
     model = wrap(module.to(device))
     batch = max(job.batch_size // workers, 1)
-    steps = job.epochs * math.ceil(len(train_rows) / (batch * workers))
+    steps = job.epochs * shards.batches(batch)
     optimizer = torch.optim.AdamW(module.parameters(), lr=job.learning_rate, weight_decay=job.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
@@ -119,21 +117,20 @@ def train(
         number = len(run.epochs) + 1
         torch.manual_seed(job.seed + number)  # dropout after a restart is that of a run without one
         model.train()
-        batches = _batches(train_rows, batch, seed=job.seed + number, rank=rank, workers=workers)
-        for rows in islice(batches, run.step, None):
+        for features, targets in islice(shards.epoch(number, batch), run.step, None):
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=job.precision == "bf16"):
-                outputs = model(features[rows].to(device))
-            loss = loss_of(outputs.float(), targets[rows].to(device))
+                outputs = model(torch.from_numpy(features).to(device))
+            loss = loss_of(outputs.float(), torch.from_numpy(targets).to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), MAX_NORM)
             optimizer.step()
             schedule.step()
-            run.stepped(loss.item(), len(rows))
-        validation_loss = _evaluate(module, features, targets, validation_rows, loss_of, device)
-        losses = torch.tensor([run.total / run.seen, validation_loss])
-        _average(losses, workers)
-        epoch = Epoch(number=number, train_loss=losses[0].item(), validation_loss=losses[1].item())
+            run.stepped(loss.item(), len(targets))
+        sums = torch.tensor([run.total, run.seen, *_evaluate(module, shards, loss_of, device)], dtype=torch.float64)
+        _add_up(sums, workers, device)
+        train_total, train_count, total, count = sums.tolist()
+        epoch = Epoch(number=number, train_loss=train_total / train_count, validation_loss=total / count)
         if not math.isfinite(epoch.train_loss + epoch.validation_loss):
             raise TrainingError(
                 f"the loss is no longer finite in epoch {number}: lower the learning rate, now {job.learning_rate:g}"
@@ -235,34 +232,26 @@ def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return functional.mse_loss(outputs[:, 0], targets)
 
 
-def _batches(rows: torch.Tensor, batch: int, *, seed: int, rank: int, workers: int) -> Iterator[torch.Tensor]:
-    """This worker's share of a shuffle that all workers draw alike; every worker gets as many batches."""
-    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-    share = shuffled[: len(shuffled) // workers * workers][rank::workers] if workers > 1 else shuffled
-    yield from torch.split(share, batch)
-
-
 @torch.no_grad()
 def _evaluate(
-    module: nn.Module,
-    features: torch.Tensor,
-    targets: torch.Tensor,
-    rows: torch.Tensor,
-    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    device: str,
-) -> float:
+    module: nn.Module, shards: Shards, loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], device: str
+) -> tuple[float, int]:
+    """The sum of the losses of this worker's validation rows, and their number."""
     module.eval()
-    total = 0.0
-    for part in torch.split(rows, EVALUATION_ROWS):
-        total += loss_of(module(features[part].to(device)), targets[part].to(device)).item() * len(part)
-    return total / len(rows)
+    total, count = 0.0, 0
+    for features, targets in shards.validation():
+        outputs = module(torch.from_numpy(features).to(device))
+        total += loss_of(outputs, torch.from_numpy(targets).to(device)).item() * len(targets)
+        count += len(targets)
+    return total, count
 
 
-def _average(losses: torch.Tensor, workers: int) -> None:
-    """Make all workers see the same losses: they must agree on when to stop."""
+def _add_up(sums: torch.Tensor, workers: int, device: str) -> None:
+    """Make all workers see the same sums: they must agree on when to stop."""
     if workers > 1:
-        torch.distributed.all_reduce(losses)
-        losses /= workers
+        moved = sums.to(device)
+        torch.distributed.all_reduce(moved)
+        sums.copy_(moved)
 
 
 def _add_dropout(module: nn.Module, job: Job) -> None:

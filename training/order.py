@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inference.contract.schema import Column, Floats, Indices, Kind
+from inference.contract.schema import Column, Floats, Kind
+from training.statistics import order_statistics
 
 _SECONDS = (86_400.0, 3_600.0, 60.0, 1.0)
 _BELOW = (None, 24.0, 60.0, 60.0)
@@ -23,7 +26,7 @@ class OrderReport:
         was_sorted: whether the file was in order.
         duplicates: rows with the same order values as the row before.
         gaps: steps longer than the usual one; 0 where there is no usual one.
-        step: the usual step, in seconds for times; None where no step makes up half of them.
+        step: the usual step of an entity, in seconds for times; None where no step makes up half of them.
         longest: the longest step.
     """
 
@@ -33,9 +36,9 @@ class OrderReport:
     step: float | None
     longest: float
 
-    def warnings(self, order: Sequence[str], *, times: bool) -> list[str]:
-        """One sentence for each oddity."""
-        columns = ", ".join(order)
+    def warnings(self, order: Sequence[str], *, times: bool, within: Sequence[str] = ()) -> list[str]:
+        """One sentence for each oddity; `within` are the columns that name the entity."""
+        columns = ", ".join([*within, *order])
         found = []
         if not self.was_sorted:
             found.append(f"the rows were not in order of {columns}: sorted (equal rows keep their order)")
@@ -48,17 +51,6 @@ class OrderReport:
                 f" (the longest {self.longest:g}{unit}); lags count rows"
             )
         return found
-
-
-def permutation(keys: Floats) -> Indices | None:
-    """The stable order of rows by keys of shape (rows, columns), the first column first; None when in order already."""
-    before, after = keys[:-1], keys[1:]
-    tied = np.ones(len(before), dtype=np.bool_)
-    for column in range(keys.shape[1]):
-        if (tied & (after[:, column] < before[:, column])).any():
-            return np.asarray(np.lexsort(keys.T[::-1]), dtype=np.int64)
-        tied &= after[:, column] == before[:, column]
-    return None
 
 
 def axis(keys: Floats, columns: Sequence[Column]) -> Floats | None:
@@ -79,19 +71,87 @@ def axis(keys: Floats, columns: Sequence[Column]) -> Floats | None:
     return total
 
 
-def report(keys: Floats, line: Floats | None, *, was_sorted: bool) -> OrderReport:
-    """Look at rows in order: `keys` of shape (rows, columns) and their axis, if there is one."""
-    duplicates = int(np.count_nonzero((keys[1:] == keys[:-1]).all(axis=1)))
-    if line is None or len(line) < 2:  # a step takes two rows
+@dataclass
+class Watch:
+    """Whether rows are in order, block by block; the keys of a row's entity stand before those of its time."""
+
+    sorted: bool = True
+    _last: Floats | None = None
+
+    def add(self, keys: Floats) -> None:
+        """The next rows' keys, shape (rows, columns)."""
+        if not self.sorted or not len(keys):
+            return
+        before = np.concatenate([keys[:1] if self._last is None else self._last, keys[:-1]])
+        tied = np.ones(len(keys), dtype=np.bool_)
+        for column in range(keys.shape[1]):
+            if (tied & (keys[:, column] < before[:, column])).any():
+                self.sorted = False
+                return
+            tied &= keys[:, column] == before[:, column]
+        self._last = keys[-1:]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """Rows in order: their keys, their places on the axis if there is one, and whether each begins an entity."""
+
+    keys: Floats
+    line: Floats | None
+    begins: NDArray[np.bool_]
+
+    def after(self, before: Stretch | None) -> Stretch:
+        """The same rows behind the last one of the stretch before."""
+        if before is None:
+            return self
+        return Stretch(
+            np.concatenate([before.keys[-1:], self.keys]),
+            None if before.line is None or self.line is None else np.concatenate([before.line[-1:], self.line]),
+            np.concatenate([before.begins[-1:], self.begins]),
+        )
+
+    @property
+    def steps(self) -> Floats:
+        """From each row to the next of its entity, where they differ; none where there is no axis."""
+        if self.line is None:
+            return np.empty(0)
+        steps = np.diff(self.line)[~self.begins[1:]]
+        return np.asarray(steps[steps > 0.0])
+
+
+Stretches = Callable[[], Iterator[Stretch]]
+
+
+def report(stretches: Stretches, *, was_sorted: bool) -> OrderReport:
+    """Look at rows in order, block by block."""
+    duplicates, moves, shortest, longest = 0, 0, math.inf, 0.0
+    for found in joined(stretches):
+        same = (found.keys[1:] == found.keys[:-1]).all(axis=1)
+        duplicates += int(np.count_nonzero(same & ~found.begins[1:]))
+        steps = found.steps
+        moves += len(steps)
+        shortest = min(shortest, float(steps.min(initial=math.inf)))
+        longest = max(longest, float(steps.max(initial=0.0)))
+    if not moves:
         return OrderReport(was_sorted, duplicates, 0, None, 0.0)
-    steps = np.diff(line)
-    moving = np.sort(steps[steps > 0.0])
-    if not len(moving):
-        return OrderReport(was_sorted, duplicates, 0, None, 0.0)
-    usual = float(moving[len(moving) // 2])
-    regular = 2 * int(np.count_nonzero(moving == usual)) > len(moving)
-    gaps = int(np.count_nonzero(moving > 1.5 * usual)) if regular else 0
-    return OrderReport(was_sorted, duplicates, gaps, usual if regular else None, float(moving[-1]))
+    if shortest == longest:
+        return OrderReport(was_sorted, duplicates, 0, longest, longest)
+    middle = moves // 2
+    usual = order_statistics(lambda: (found.steps[:, None] for found in joined(stretches)), [[middle]])[0][middle]
+    same_steps, gaps = 0, 0
+    for found in joined(stretches):
+        same_steps += int(np.count_nonzero(found.steps == usual))
+        gaps += int(np.count_nonzero(found.steps > 1.5 * usual))
+    regular = 2 * same_steps > moves
+    return OrderReport(was_sorted, duplicates, gaps if regular else 0, usual if regular else None, longest)
+
+
+def joined(stretches: Stretches) -> Iterator[Stretch]:
+    """Stretches that each begin with the last row of the one before."""
+    before: Stretch | None = None
+    for found in stretches():
+        yield found.after(before)
+        before = found
 
 
 def describe(key: Floats, columns: Sequence[Column], line: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from training.errors import TrainingError
 from training.events import OnEvent, Stage, Stages, ignore
 from training.features import FeatureSet
 from training.fit import fit as fit_transform
+from training.parallel import Elsewhere
+from training.profile import look
 from training.quality import Quality
 
 
@@ -47,11 +48,7 @@ class Prepared:
     @cached_property
     def digest(self) -> str:
         """The sha256 of what the networks see: features, targets, and the rows that enter the loss."""
-        every = hashlib.sha256()
-        for path in (self.features.features, self.features.targets, *self.features.usable.values()):
-            with path.open("rb") as file:
-                every.update(hashlib.file_digest(file, "sha256").digest())
-        return every.hexdigest()
+        return self.features.table.digest()
 
     def fit_folder(self) -> Path:
         """A name below the run's folder that is not taken, for what Ray keeps of one fit."""
@@ -69,8 +66,8 @@ class Prepared:
         self.close()
 
 
-def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
-    """Stages data and fit.
+def prepare(config: TrainConfig, on_event: OnEvent = ignore, elsewhere: Elsewhere | None = None) -> Prepared:
+    """Stages data and fit; `elsewhere` has other machines make the features.
 
     Raises:
         DataError: the data cannot be read, give the target away, or nothing can be learnt from them.
@@ -82,14 +79,15 @@ def prepare(config: TrainConfig, on_event: OnEvent = ignore) -> Prepared:
     try:
         with stages.stage(Stage.DATA) as stage:
             rows = data.load(config, folder, stage.at)
-            parts = ", ".join(f"{len(found):,} {part}" for part, found in rows.parts.items())
+            parts = ", ".join(f"{found:,} {part}" for part, found in rows.sizes.items())
             stage.at("looking for leaks")
-            seen = quality.inspect(rows, config)
+            profile = look(rows, config.chunk_rows)
+            seen = quality.inspect(rows, config, profile)
             stage.summary = f"{rows.spill.rows:,} rows of {len(rows.columns)} columns: {parts}"
         with stages.stage(Stage.FIT) as stage:
-            fitted = fit_transform(rows, config)
+            fitted = fit_transform(rows, config, profile)
             gate.check_task(config.gates, fitted.transform.table.task)
-            made = features.build(rows, fitted.transform, config, folder, stage.at)
+            made = features.build(rows, fitted.transform, config, folder, stage.at, elsewhere)
             clipped = sum(count.clipped for count in made.counts.values())
             imputed = sum(count.imputed for count in made.counts.values())
             width = len(fitted.transform.feature_names)

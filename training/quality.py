@@ -6,7 +6,6 @@ not needed. Looked for on raw inputs of the same row, without lags, in the train
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from inference.contract.schema import Floats, Kind, Task
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
 from training.errors import DataError
-from training.statistics import moments
+from training.profile import Profile, look
 
 LEAK_ALONE, LEAK_TOGETHER, SUSPECT = 0.99, 0.999, 0.9
 """R² for the target from which one column, or a least-squares fit of all numeric ones, is refused; or is odd."""
@@ -28,7 +27,6 @@ ROWS_A_COLUMN = 10
 MOSTLY_MISSING = 0.5
 RARE_ROWS, DOMINANT = 10, 0.95
 MAX_CLASSES = 50
-CHUNK_ROWS = 65_536
 _DEPENDENT = 1e-9  # eigenvalues of correlated columns below this share are rounding
 
 
@@ -70,13 +68,13 @@ class Quality:
     warnings: tuple[str, ...]
 
 
-def inspect(dataset: Dataset, config: TrainConfig) -> Quality:
-    """Look at the data.
+def inspect(dataset: Dataset, config: TrainConfig, profile: Profile | None = None) -> Quality:
+    """Look at the data; `profile` is that of the training rows.
 
     Raises:
         DataError: columns give the target away and are not allowed to (`allow_leak`); names them all.
     """
-    found = _Look(dataset, config)
+    found = _Look(dataset, config, look(dataset) if profile is None else profile)
     alone = found.alone()
     together, by = found.together([name for name, r2 in alone.items() if r2 is None or r2 < LEAK_ALONE])
     leaks = {name: r2 for name, r2 in alone.items() if r2 is not None and r2 >= LEAK_ALONE}
@@ -128,7 +126,7 @@ def _of_classes(balance: dict[str, int]) -> Iterator[str]:
 class _Look:
     """Passes over the training rows, in chunks of one size: the settings change no result."""
 
-    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
+    def __init__(self, dataset: Dataset, config: TrainConfig, profile: Profile) -> None:
         self.dataset = dataset
         self.target = dataset.index(dataset.target)
         self.inputs = [index for index in range(len(dataset.columns)) if index != self.target]
@@ -136,14 +134,13 @@ class _Look:
         kind = dataset.kind(dataset.target)
         classes = kind is Kind.CATEGORICAL or (config.task is Task.CLASSIFICATION and kind is Kind.INTEGER)
         self.classes = self._count(self.target) if classes else {}
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers too large to square are the fit's to refuse
-            every = moments(self._chunks, len(dataset.columns))
+        every = profile.moments
         self.count, self.mean = every.count, every.mean
         self.std = np.where(every.std > 0.0, every.std, 1.0)
         self.varies = every.std > 0.0
 
     def _chunks(self) -> Iterator[Floats]:
-        return self.dataset.part(Part.TRAIN, CHUNK_ROWS)
+        return self.dataset.part(Part.TRAIN)
 
     def _count(self, column: int) -> dict[float, int]:
         counts: dict[float, int] = {}
@@ -219,7 +216,7 @@ class _Look:
 
     def together(self, names: list[str]) -> tuple[float | None, tuple[str, ...]]:
         """R² of least squares by the numeric inputs among these; and, for a leak, the columns that suffice for it."""
-        total = len(self.dataset.parts[Part.TRAIN])
+        total = self.dataset.sizes[Part.TRAIN]
         used = [
             i
             for i in self.numeric
@@ -250,24 +247,24 @@ class _Look:
         """What there is to say of each column, and the pairs of equal ones."""
         every = self.dataset.columns
         missing = np.zeros(len(every), dtype=np.int64)
-        digests = [hashlib.blake2b(column.kind.encode(), digest_size=16) for column in every]
-        values = self.dataset.spill.open()
-        for start in range(0, len(values), CHUNK_ROWS):
-            chunk = np.asarray(values[start : start + CHUNK_ROWS]) + 0.0  # -0.0 is 0.0
-            missing += np.isnan(chunk).sum(axis=0)
-            for index, digest in enumerate(digests):
-                digest.update(np.ascontiguousarray(chunk[:, index]).tobytes())
-        first: dict[bytes, str] = {}
-        copies = []
-        for index, digest in enumerate(digests):
-            other = first.setdefault(digest.digest(), every[index].name)
-            if other != every[index].name and missing[index] < len(values):
-                copies.append((other, every[index].name))
+        prints = [0] * len(every)
+        for start, chunk in self.dataset.spill.blocks():
+            weights = _weights(start, len(chunk))
+            for index in range(len(every)):
+                values = chunk[:, index] + 0.0  # -0.0 is 0.0
+                missing[index] += np.count_nonzero(np.isnan(values))
+                prints[index] += int((values.view(np.uint64) * weights).sum(dtype=np.uint64))  # wraps around
+        alike: dict[tuple[int, Kind], list[int]] = {}
+        for index, column in enumerate(every):
+            if missing[index] < self.dataset.spill.rows:
+                alike.setdefault((prints[index], column.kind), []).append(index)
+        pairs = [(group[0], other) for group in alike.values() for other in group[1:]]
+        copies = [(every[first].name, every[other].name) for first, other in pairs if self._same(first, other)]
         found = tuple(
             ColumnQuality(
                 column.name,
                 column.kind,
-                float(missing[index]) / len(values),
+                float(missing[index]) / self.dataset.spill.rows,
                 not self.varies[index],
                 alone.get(column.name),
             )
@@ -275,11 +272,23 @@ class _Look:
         )
         return found, tuple(copies)
 
+    def _same(self, first: int, other: int) -> bool:
+        """Whether two columns hold the same values in all rows."""
+        pair = self.dataset.spill.only([self.dataset.columns[first].name, self.dataset.columns[other].name])
+        return all(np.array_equal(both[:, 0], both[:, 1], equal_nan=True) for _, both in pair.blocks()) and (
+            pair.texts.get(pair.names[0]) == pair.texts.get(pair.names[1])
+        )
+
     def balance(self) -> dict[str, int]:
         """Training rows by class, the most frequent first."""
         texts = self.dataset.spill.texts.get(self.dataset.target)
         ranked = sorted(self.classes.items(), key=lambda pair: (-pair[1], pair[0]))
         return {texts[int(value)] if texts else f"{value:g}": count for value, count in ranked}
+
+
+def _weights(start: int, rows: int) -> NDArray[np.uint64]:
+    """An odd number a row, so that a sum over rows tells the same values in another order apart."""
+    return np.arange(2 * start + 1, 2 * (start + rows) + 1, 2, dtype=np.uint64)
 
 
 def _explained(spread: NDArray[np.float64], columns: list[int], inputs: int) -> float | None:

@@ -131,7 +131,7 @@ def _metrics(story: Story) -> str:
     return (
         '<section><h2>On the test rows</h2><div class="scroll"><table><tr><th>metric</th><th class="n">model</th>'
         f"{heads}<th>gate</th></tr>{''.join(lines)}</table></div><ul>{gains}</ul>"
-        f'<p class="soft">Brackets are 95 % intervals by the moving-block bootstrap, {found.block} rows a block.</p>'
+        f'<p class="soft">Brackets are 95 % intervals by the bootstrap, {escape(found.drawn)}.</p>'
         "</section>"
     )
 

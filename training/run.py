@@ -259,10 +259,8 @@ def _job(prepared: Prepared, config: TrainConfig, network: NetworkSpec, checkpoi
     files = prepared.features
     return Job(
         checkpoint=checkpoint,
-        features=files.features,
-        targets=files.targets,
-        train_rows=files.usable[Part.TRAIN],
-        validation_rows=files.usable[Part.VALIDATION],
+        features=files.table.folder,
+        rows=files.table.rows,
         network=network,
         task=prepared.task,
         **config.model_dump(include=set(_HYPERPARAMETERS)),
@@ -306,7 +304,7 @@ def _finish(
         evaluation = assess(prepared, predictions, actual, metrics, predict, rivals)
         stage.summary = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     held_out = HeldOut.of(prepared.dataset, prepared.transform, limit=HELD_OUT_ROWS)
-    rows = {str(part): len(found) for part, found in prepared.dataset.parts.items()}
+    rows = {str(part): found for part, found in prepared.dataset.sizes.items()}
     path, digest = None, None
     if verdict.passed:
         with stages.stage(Stage.PACKAGE) as stage:
@@ -320,7 +318,7 @@ def _finish(
                 trained_until=prepared.dataset.until,
                 versions=versions(),
             )
-            digest = _pack(path, manifest, weights, golden(held_out, predictions))
+            digest = _pack(path, manifest, weights, golden(held_out, predictions.rows(held_out.numbers)))
             drift_series.write(
                 path.parent, prepared.dataset, prepared.transform, predict, name=config.name, sha256=digest
             )
@@ -362,7 +360,7 @@ def _finish(
         report=_write(config.output / config.name / "report.html", report.page(story)),
         seconds=prepared.seconds | {str(Stage.TRAIN): trained.seconds} | stages.seconds,
         held_out=held_out,
-        predictions=predictions.part(0, len(held_out)),
+        predictions=predictions.rows(held_out.numbers),
     )
 
 
@@ -385,9 +383,8 @@ def _calibrated(
     """A classification's weights with the temperature that suits the validation rows, and what was done."""
     if prepared.task is Task.REGRESSION:
         return weights, ()
-    rows = np.load(prepared.features.usable[Part.VALIDATION])
-    classes = np.load(prepared.features.targets, mmap_mode="r")[rows]
-    outputs = forward(network, weights, prepared.features.matrix()[rows])
+    features_of, classes = prepared.features.table.whole(Part.VALIDATION)
+    outputs = forward(network, weights, features_of)
     by = calibrate.temperature(outputs, classes)
     note = f"Probabilities were calibrated on the validation rows: outputs are divided by {by:.3g}."
     return calibrate.cool(weights, network, by), (note,)
@@ -407,10 +404,9 @@ def _evaluate(
 ) -> tuple[Predictions, dict[str, float], list[str], Floats]:
     """Predictions for all test rows, metrics on those with a target, what is odd about the others, and the targets."""
     dataset, transform = prepared.dataset, prepared.transform
-    part, column = dataset.parts[Part.TEST], dataset.index(dataset.target)
-    predictions = evaluate.predict(transform, network, weights, prepared.features.matrix()[part.start : part.stop])
-    coder = features.Coder(transform, dataset.spill)
-    actual = np.concatenate([coder(chunk)[:, column] for chunk in dataset.part(Part.TEST, prepared.config.chunk_rows)])
+    pieces = (piece for piece, _ in prepared.features.table.part(Part.TEST))
+    predictions = evaluate.predict(transform, network, weights, pieces)
+    actual = features.actual(dataset, transform, Part.TEST)
     warnings = []
     if unknown := int(np.isnan(actual).sum()):
         if unknown == len(actual):

@@ -45,6 +45,20 @@ def filesystem(place: Path | str) -> tuple[Any, str]:
     return fs.S3FileSystem(**options), name(place).removeprefix(S3)
 
 
+def opened(place: Path | str) -> Any:
+    """A file for reading at any position."""
+    system, path = filesystem(place)
+    return system.open_input_file(path)
+
+
+def state(place: Path | str) -> tuple[int, int] | None:
+    """Size and time of the last change of a file here, to see whether somebody writes to it; None for objects."""
+    if is_s3(place):
+        return None  # an object is replaced as a whole
+    found = Path(place).stat()
+    return found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def explained(place: Path | str) -> Iterator[None]:
     """Turn what Arrow says of a missing object or a refusal into one line."""

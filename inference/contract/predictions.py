@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract.schema import Floats, Task
+from inference.contract.schema import Floats, Indices, Task
 from inference.contract.transform import Transform
 
 
@@ -45,6 +45,14 @@ class Predictions:
             self.values[start:stop],
             None if self.probabilities is None else self.probabilities[start:stop],
             None if self.labels is None else self.labels[start:stop],
+        )
+
+    def rows(self, numbers: Indices) -> Predictions:
+        """The answers for these rows."""
+        return Predictions(
+            self.values[numbers],
+            None if self.probabilities is None else self.probabilities[numbers],
+            None if self.labels is None else [self.labels[number] for number in numbers.tolist()],
         )
 
     def __len__(self) -> int:

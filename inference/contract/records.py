@@ -39,6 +39,7 @@ class RecordReader:
         self._inputs = frozenset(self.input_names)
         self._columns = {column.name: column for column in table.columns}
         self._target = table.index(table.target)
+        self._group = table.group
         self._history_rows = transform.history_rows
         self._converters: dict[str, Converter] = {
             column.name: converter(column, levels.get(column.name, ())) for column in table.columns
@@ -71,9 +72,13 @@ class RecordReader:
                 history = self._history(instance, number)
                 values.extend(self._record(past, number, with_target=True) for past in history)
                 instance = instance["row"]  # noqa: PLW2901  # the row proper; its envelope is done with
-            emit.append(len(values))
+                emit.append(len(values))
+                values.append(self._instance(instance, number))
+                self._same_entity(instance, history, number)
+            else:
+                emit.append(len(values))
+                values.append(self._instance(instance, number))
             start.append(begin)
-            values.append(self._instance(instance, number))
         return _rows(values, emit, start)
 
     def read_matrix(self, values: Floats) -> Rows:
@@ -118,16 +123,24 @@ class RecordReader:
     def read_run(self, columns: Mapping[str, Floats | list[Any]]) -> Rows:
         """All columns of a table whose rows stand in order, the target among them: each row sees those before it.
 
-        The first rows, as many as the transform's history needs, only serve as history.
+        Where the schema names entities the rows stand entity after entity, and see those of their own. The first rows
+        of each, as many as the transform's history needs, only serve as history.
 
         Raises:
             InputError: a value of the wrong type, or too few rows.
         """
         matrix = np.column_stack([self._column(name, columns[name]) for name in self.names])
         self._check_numbers(matrix[:, self._places])
-        if len(matrix) <= self._history_rows:
+        begins = np.zeros(len(matrix), dtype=np.bool_)
+        begins[:1] = True
+        for name in self._group:
+            raw = np.asarray(columns[name])
+            begins[1:] |= raw[1:] != raw[:-1]
+        start = np.flatnonzero(begins)[np.cumsum(begins) - 1]
+        emit = np.flatnonzero(np.arange(len(matrix)) - start >= self._history_rows)
+        if not len(emit):
             raise InputError(f"{len(matrix)} rows are too few: {self._history_rows} only serve as history")
-        return Rows.contiguous(matrix, halo=self._history_rows)
+        return Rows(matrix, emit, start[emit])
 
     def _column(self, name: str, column: Floats | list[Any]) -> Floats:
         """One column, typed."""
@@ -235,6 +248,16 @@ class RecordReader:
         if not isinstance(history, list):
             raise InputError(f"'history' must be an array of records, got {type(history).__name__}", row=row)
         return history
+
+    def _same_entity(self, instance: Any, history: Sequence[Any], row: int) -> None:
+        """Raise InputError where the history is not of the row's own entity."""
+        for name in self._group:
+            own = instance[self.input_names.index(name)] if isinstance(instance, list) else instance.get(name)
+            if odd := next((past for past in history if past.get(name) != own), None):
+                raise InputError(
+                    f"'history' holds a row of {odd.get(name)!r}, the row is of {own!r}: send its own rows only",
+                    row=row, column=name,
+                )  # fmt: skip
 
     def _instance(self, instance: Any, row: int) -> list[float]:
         if not isinstance(instance, list):

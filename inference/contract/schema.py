@@ -69,12 +69,16 @@ class Column(Frozen):
 
 
 class Schema(Frozen):
-    """The columns of a table, which of them is predicted, and which put its rows in order."""
+    """The columns of a table: which is predicted, which put its rows in order, which name the entity of a row.
+
+    The history of a row is of its own entity, wherever the entity can be told.
+    """
 
     columns: tuple[Column, ...]
     target: str
     task: Task
     order: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _names_must_exist_once(self) -> Self:
@@ -82,7 +86,7 @@ class Schema(Frozen):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"columns appear twice: {', '.join(repeated)}")
-        if missing := [name for name in (self.target, *self.order) if name not in names]:
+        if missing := [name for name in (self.target, *self.order, *self.group) if name not in names]:
             raise ValueError(f"no column is named {', '.join(missing)}; there are {', '.join(names)}")
         return self
 
@@ -143,6 +147,35 @@ class Rows:
             np.concatenate([part.emit + offset for part, offset in zip(parts, offsets, strict=True)]),
             np.concatenate([part.start + offset for part, offset in zip(parts, offsets, strict=True)]),
         )
+
+    @property
+    def _run(self) -> slice | None:
+        """The emitted rows as a slice, where they stand one behind the other: nothing is copied then."""
+        if self.emit is self.start:  # as `alone` makes them: all rows
+            return slice(0, len(self.emit))
+        count = len(self.emit)
+        if not count or self.emit[-1] - self.emit[0] != count - 1 or (np.diff(self.emit) != 1).any():
+            return None
+        return slice(int(self.emit[0]), int(self.emit[0]) + count)
+
+    @property
+    def emitted(self) -> Floats:
+        """The rows that become features, shape (m, columns); not to be written to."""
+        run = self._run
+        return self.values[self.emit] if run is None else self.values[run]
+
+    def back(self, source: Floats, step: int) -> tuple[Floats, NDArray[np.bool_] | None]:
+        """A column's values `step` rows before each emitted row; and which of them are missing, None where none is.
+
+        What is before the beginning of a row's history is missing. `source` has the length of `values`.
+        """
+        run = self._run
+        if run is None or run.start < step:
+            found = source[np.maximum(self.emit - step, 0)]
+        else:
+            found = source[run.start - step : run.stop - step]
+        absent: NDArray[np.bool_] = (self.emit - self.start < step) | np.isnan(found)
+        return found, absent if absent.any() else None
 
     def __len__(self) -> int:
         return len(self.emit)

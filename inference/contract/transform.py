@@ -116,7 +116,7 @@ class Transform(Frozen):
         matrix = np.empty((count, len(self.feature_names)), dtype=np.float32)
         complete = np.ones(count, dtype=np.bool_)
         column = 0
-        here = rows.values if rows.emit is rows.start else rows.values[rows.emit]  # `Rows.alone`: all of them
+        here = rows.emitted
         if self.numeric:
             fits = self._numeric_fits
             values, missing, clipped = fits.clean(here)
@@ -154,17 +154,19 @@ class Transform(Frozen):
         numeric = next((known for known in self.numeric if known.name == fit.name), None)
         if numeric is not None:
             source = clip(numeric, source)
-        steps = fit.steps
-        position = rows.emit - steps[:, None]
-        found: Floats = np.where(position >= rows.start, source[np.maximum(position, 0)], np.nan)
-        absent = np.isnan(found)
-        np.logical_and(complete, ~absent[steps > 0].any(axis=0), out=complete)
-        found = np.where(absent, fit.mean, found)
+        steps = fit.steps.tolist()
+        found: dict[int, Floats] = {}
+        for step in sorted(set(steps)):
+            found[step], absent = rows.back(source, step)
+            if absent is not None:
+                found[step] = np.where(absent, fit.mean, found[step])
+                if step:
+                    np.logical_and(complete, ~absent, out=complete)
         lags = len(fit.lags)
-        yield from scale(found[:lags], fit.mean, fit.std)
+        yield from (scale(found[step], fit.mean, fit.std) for step in steps[:lags])
         if fit.window is None:
             return
-        window = list(found[lags:])
+        window = [found[step] for step in steps[lags:]]
         mean = add_in_order(window) / fit.window
         yield scale(mean, fit.mean, fit.std)
         spread = np.sqrt(add_in_order([np.square(values - mean) for values in window]) / (fit.window - 1))

@@ -24,7 +24,6 @@ from inference.contract.records import RecordReader
 from inference.contract.schema import Task
 from training import demo
 from training.config import TrainConfig
-from training.dataset import Part
 from training.errors import TrainingError
 from training.events import EpochFinished, Event, Stage, StageFinished
 from training.gate import Gate
@@ -63,10 +62,8 @@ def classes_file(path: Path) -> Path:
 def job(prepared: Prepared, *, epochs: int) -> Job:
     features = prepared.features
     return Job(
-        features=features.features,
-        targets=features.targets,
-        train_rows=features.usable[Part.TRAIN],
-        validation_rows=features.usable[Part.VALIDATION],
+        features=features.table.folder,
+        rows=features.table.rows,
         network=NetworkSpec(inputs=len(prepared.transform.feature_names), hidden=(16,), outputs=1),
         task=prepared.task,
         learning_rate=0.01,
@@ -174,7 +171,7 @@ def test_the_report_tells_of_the_run_and_loads_nothing(session: Session, name: s
 
 def test_the_evaluation_has_intervals_around_the_metrics_and_beats_saying_the_last_value(session: Session) -> None:
     found = session.champion.evaluation
-    assert found.block == 30, "the longest lag"
+    assert found.drawn == "30 rows a block", "the longest lag"
     for name, interval in found.intervals.items():
         assert interval.low < found.metrics[name] < interval.high
     naive, boosting = found.baselines
@@ -183,7 +180,7 @@ def test_the_evaluation_has_intervals_around_the_metrics_and_beats_saying_the_la
     assert boosting.metrics["r2"] > naive.metrics["r2"]
     assert found.importances[0].growth > 0.5
     kinds = session.classes.evaluation
-    assert kinds.block == 1
+    assert kinds.drawn == "1 rows a block"
     assert kinds.calibration_error < 0.1
     assert kinds.metrics["log_loss"] < 0.4, "calibration on few rows does not make it certain"
     assert {rival.name for rival in kinds.baselines} == {"naive", "gradient boosting"}
@@ -260,7 +257,7 @@ def test_two_workers_train_together_and_a_workers_failure_is_one_line(tmp_path: 
     heard: list[tuple[int, float]] = []
     with PrivateRay(2) as cluster, prepare(config) as prepared:
         good = job(prepared, epochs=4)
-        bad = good.model_copy(update={"targets": tmp_path / "gone.npy"})
+        bad = good.model_copy(update={"features": tmp_path / "gone"})
         with pytest.raises(TrainingError) as caught:
             cluster.fit(
                 [good, bad],
@@ -271,7 +268,7 @@ def test_two_workers_train_together_and_a_workers_failure_is_one_line(tmp_path: 
     assert [number for number, _ in heard] == [0, 0, 0, 0]
     assert heard[-1][1] < heard[0][1]
     assert str(caught.value).startswith("worker 0 failed: ")
-    assert "gone.npy" in str(caught.value)
+    assert "gone" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inference.contract.records import RecordReader
 from inference.contract.transform import Transform
+from tests.training_support.rows import matrix, silent
 from training import dataset, features, statistics
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
@@ -78,11 +79,7 @@ class Made:
 
     @property
     def matrix(self) -> NDArray[np.float32]:
-        return np.array(self.features.matrix())
-
-
-def silent(_text: str, _fraction: float | None = None) -> None:
-    pass
+        return matrix(self.features)
 
 
 @contextmanager
@@ -162,9 +159,9 @@ def test_held_out_rows_change_nothing_that_is_fitted(seed: int, count: int, othe
 def test_a_row_with_its_history_as_json_gets_the_features_of_its_chunk(seed: int, count: int, chunk_rows: int) -> None:
     with made(random_rows(seed, count), chunk_rows=chunk_rows) as trained:
         held_out = HeldOut.of(trained.data, trained.transform, limit=1_000)
-        start = trained.data.parts[Part.TEST].start
+        start = trained.data.spill.rows - trained.data.sizes[Part.TEST]
         reader = RecordReader(trained.transform)
-        assert len(held_out) == len(trained.data.parts[Part.TEST])
+        assert len(held_out) == trained.data.sizes[Part.TEST]
         for number in range(len(held_out)):
             request = orjson.loads(orjson.dumps([held_out.instance(number)]))
             one = trained.transform.apply(reader.read(request)).matrix
@@ -179,5 +176,5 @@ def test_a_row_without_an_order_needs_no_history(seed: int, count: int) -> None:
         request = list(held_out.instances())
         assume(request)
         read = trained.transform.apply(RecordReader(trained.transform).read(request)).matrix
-        start = trained.data.parts[Part.TEST].start
+        start = trained.data.spill.rows - trained.data.sizes[Part.TEST]
         np.testing.assert_array_equal(read, trained.matrix[start : start + len(held_out)])

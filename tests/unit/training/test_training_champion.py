@@ -12,11 +12,10 @@ from inference.contract.artifact import Manifest
 from inference.contract.network import NetworkSpec, forward
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
-from training import champion, demo, drift, drift_series
+from training import champion, demo, drift, drift_series, features
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError
-from training.features import Coder
 from training.heldout import HeldOut
 from training.monitor.baseline import Baseline
 from training.package import golden
@@ -33,10 +32,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
 
 
 def actual(prepared: Prepared) -> np.ndarray[Any, np.dtype[np.float64]]:
-    dataset = prepared.dataset
-    part = dataset.parts[Part.TEST]
-    rows = Coder(prepared.transform, dataset.spill)(np.asarray(dataset.spill.open()[part.start : part.stop]))
-    return rows[:, dataset.index(dataset.target)]
+    return features.actual(prepared.dataset, prepared.transform, Part.TEST)
 
 
 def packed(prepared: Prepared, folder: Path, until: str | None = "2024-04-20T00:00:00") -> Path:
@@ -47,9 +43,8 @@ def packed(prepared: Prepared, folder: Path, until: str | None = "2024-04-20T00:
     weights = {name: 0.1 * random.normal(size=shape).astype(np.float32) for name, shape in network.shapes.items()}
     weights = {name: weight.astype(np.float32) for name, weight in weights.items()}
     held_out = HeldOut.of(prepared.dataset, transform, limit=50)
-    part = prepared.dataset.parts[Part.TEST]
-    features = np.array(prepared.features.matrix()[part.start : part.start + 50])
-    rows = golden(held_out, Predictions.of(transform, forward(network, weights, features)))
+    tested, _ = prepared.features.table.whole(Part.TEST)
+    rows = golden(held_out, Predictions.of(transform, forward(network, weights, tested[:50])))
     manifest = Manifest(
         name="old", transform=transform, network=network, metrics={}, rows={}, trained_until=until, versions={}
     )
@@ -74,10 +69,9 @@ def test_the_same_model_is_neither_better_nor_worse(prepared: Prepared, tmp_path
     place = packed(prepared, tmp_path)
     duel = champion.challenge(prepared, str(place))
     model = champion.load(str(place))
-    part = prepared.dataset.parts[Part.TEST]
-    features = np.array(prepared.features.matrix()[part.start : part.stop])
+    tested, _ = prepared.features.table.whole(Part.TEST)
     same = duel.compare(
-        Predictions.of(prepared.transform, model.forward(features)), prepared.transform, actual(prepared), 0.0
+        Predictions.of(prepared.transform, model.forward(tested)), prepared.transform, actual(prepared), 0.0
     )
     assert (same.gain, same.low, same.high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
 
@@ -106,7 +100,7 @@ def test_a_champion_that_is_gone_damaged_or_of_other_columns_is_refused(prepared
 def test_the_baseline_for_drift_counts_every_training_row(prepared: Prepared) -> None:
     files = drift.baseline(prepared.dataset)
     statistics, constraints = files["statistics.json"], files["constraints.json"]
-    rows = len(prepared.dataset.parts[Part.TRAIN])
+    rows = prepared.dataset.sizes[Part.TRAIN]
     assert statistics["dataset"] == {"item_count": rows}
     values = np.concatenate(list(prepared.dataset.part(Part.TRAIN, 100)))
     for feature in statistics["features"]:
@@ -128,7 +122,7 @@ def test_the_baseline_for_drift_counts_every_training_row(prepared: Prepared) ->
 
 
 def test_the_series_of_the_baseline_are_the_training_rows_in_order(prepared: Prepared) -> None:
-    rows = len(prepared.dataset.parts[Part.TRAIN])
+    rows = prepared.dataset.sizes[Part.TRAIN]
 
     def predict(coded: Rows) -> Predictions:
         return Predictions(np.arange(len(coded.emit), dtype=np.float64))

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from inference.contract.schema import Kind
+from tests.training_support.rows import values
 from training import chunks
-from training.chunks import Spill
 from training.errors import DataError
+from training.spill import Spill
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_kinds_are_inferred_from_the_values(read: Callable[..., Spill]) -> None:
         "c": Kind.CATEGORICAL,
     }
     assert spill.texts == {"c": ("red",)}
-    first, second = spill.open().tolist()
+    first, second = values(spill).tolist()
     assert first == [1.0, 1.0, 1.0, 1293840000.0, 1293859800.0, 0.0]
     assert second[:5] == [-2.0, 1.5, 0.0, 1293926400.0, 1293861600.0]
     assert math.isnan(second[5])
@@ -69,13 +70,13 @@ def test_numbers_can_be_names(read: Callable[..., Spill]) -> None:
     spill = read("code,y\n01,1\nA1,2\n01,3\n", as_text=("code",))
     assert kinds(spill)["code"] is Kind.CATEGORICAL
     assert spill.texts["code"] == ("01", "A1")
-    assert spill.open()[:, 0].tolist() == [0.0, 1.0, 0.0]
+    assert values(spill)[:, 0].tolist() == [0.0, 1.0, 0.0]
 
 
 def test_missing_cells_are_nan_and_decide_no_kind(read: Callable[..., Spill]) -> None:
     spill = read("a,b,c\n,NA,\nnull,,\n3,x,\n")
     assert kinds(spill) == {"a": Kind.INTEGER, "b": Kind.CATEGORICAL, "c": Kind.NUMERIC}
-    assert np.isnan(spill.open()).sum(axis=0).tolist() == [2, 2, 3]
+    assert np.isnan(values(spill)).sum(axis=0).tolist() == [2, 2, 3]
 
 
 def test_quoted_newlines_bom_and_spaces_are_read(read: Callable[..., Spill]) -> None:
@@ -92,7 +93,7 @@ def test_quoted_newlines_bom_and_spaces_are_read(read: Callable[..., Spill]) -> 
         ("a,b\n", "has no rows"),
         ("a,a\n1,2\n", "columns appear twice: a"),
         ("a,,b\n1,2,3\n", "column 2 has no name"),
-        ("a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
+        ("a,b\n1,2\n3\n", "row 2: expected 2 columns, got 1"),
         ("a\n1\ninf\n", "row 2, column 'a': 'inf' is not finite"),
         ("a\n9007199254740993\n", "not below 2**53"),
         ("t,b\n2011-01-01,1\nmonday,2\n", "'monday' is text where dates or times were seen"),
@@ -122,17 +123,17 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(read: Callable[..., Sp
 def test_gzip_and_parquet_give_what_csv_gives(read: Callable[..., Spill], tmp_path: Path) -> None:
     text = "i,x,c\n1,0.5,red\n2,,blue\n,1.5,red\n"
     plain = read(text)
-    values = np.array(plain.open())
+    expected = values(plain)
     packed = read(gzip.compress(text.encode()), "data.csv.gz")
     assert packed.columns == plain.columns
-    np.testing.assert_array_equal(packed.open(), values)
+    np.testing.assert_array_equal(values(packed), expected)
     path = tmp_path / "data.parquet"
     columns = {"i": [1, 2, None], "x": [0.5, None, 1.5], "c": pa.array(["red", "blue", "red"]).dictionary_encode()}
     pq.write_table(pa.table(columns), path, row_group_size=2)
     typed = chunks.read(path, chunks.header(path), tmp_path / "typed.f64", chunk_rows=2)
     assert typed.columns == plain.columns
     assert typed.texts == plain.texts
-    np.testing.assert_array_equal(typed.open(), values)
+    np.testing.assert_array_equal(values(typed), expected)
 
 
 def test_a_parquet_column_of_lists_is_refused_by_name(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_folder_is_read_as_one_file_and_hidden_files_are_not(tmp_path: Path) -
         (folder / hidden).write_text("not data")
     spill = chunks.read(folder, ["x", "name"], tmp_path / "rows")
     assert spill.texts == {"name": ("red", "blue", "green")}
-    np.testing.assert_array_equal(spill.open(), [[1, 0], [2, 1], [3, 1], [4, 2]])
+    np.testing.assert_array_equal(values(spill), [[1, 0], [2, 1], [3, 1], [4, 2]])
 
 
 def test_files_of_other_columns_are_told_and_rows_count_by_file(tmp_path: Path) -> None:
@@ -184,5 +185,5 @@ def test_an_infinite_number_is_refused_even_as_the_first_value(tmp_path: Path, t
 @pytest.mark.parametrize("row", ["3,4,5", "3"])
 def test_a_ragged_row_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
     (tmp_path / "a.csv").write_text(f"x,y\n1,2\n{row}\n")
-    with pytest.raises(DataError, match=r"Row #3: Expected 2 columns, got [13]"):
+    with pytest.raises(DataError, match=r"row 2: expected 2 columns, got [13]"):
         chunks.read(tmp_path / "a.csv", ["x", "y"], tmp_path / "rows")

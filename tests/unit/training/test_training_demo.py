@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.training_support.rows import values
 from training import chunks, demo
 
 
@@ -21,4 +22,4 @@ def test_a_longer_file_has_every_kind_of_surprise(tmp_path: Path) -> None:
     assert ",," in text, "a missing humidity"
     promotion, holiday = demo.HEADER.index("promotion"), demo.HEADER.index("holiday")
     for column in (promotion, holiday):
-        assert set(spill.open()[:, column].tolist()) == {0.0, 1.0}
+        assert set(values(spill)[:, column].tolist()) == {0.0, 1.0}

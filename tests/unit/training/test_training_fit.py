@@ -9,6 +9,7 @@ import pytest
 
 from inference.contract.schema import Task
 from inference.contract.transform import CalendarPart, Transform
+from tests.training_support.rows import matrix, usable
 from training import dataset, features
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
@@ -73,7 +74,7 @@ def test_a_constant_column_scales_to_zero_and_is_told(
     _, fitted = prepare("x,still,y", rows)
     assert any("'still' is constant" in text for text in fitted.warnings)
     _, transform, made = build("x,still,y", rows)
-    assert (made.matrix()[:, transform.feature_names.index("still")] == 0.0).all()
+    assert (matrix(made)[:, transform.feature_names.index("still")] == 0.0).all()
 
 
 def test_only_whole_cycles_of_the_calendar_are_features(prepare: Prepare) -> None:
@@ -139,17 +140,16 @@ def test_rows_that_lack_history_target_or_input_are_counted_and_kept_out_of_the_
     _, _, made = build("t,x,y", rows, **settings)
     left = made.left_out[Part.TRAIN]
     assert (left.target, left.history, left.inputs) == (1, 3 + 2, 1)
-    usable = set(np.load(made.usable[Part.TRAIN]).tolist())
-    assert usable == set(range(140)) - {0, 1, 2, 20, 40, 41, 43}
-    assert made.matrix().shape[0] == 200
+    assert set(usable(made, Part.TRAIN)) == set(range(140)) - {0, 1, 2, 20, 40, 41, 43}
+    assert matrix(made).shape[0] == 200
 
 
 def test_held_out_rows_see_the_rows_before_across_the_boundary(
     build: Callable[..., tuple[Dataset, Transform, FeatureSet]],
 ) -> None:
     data, transform, made = build("t,y", [f"{n},{n * 0.5}" for n in range(200)], order="t", lags="1", window="none")
-    first = data.parts[Part.TEST].start
-    lag = made.matrix()[first, transform.feature_names.index("y.lag1")]
+    first = data.spill.rows - data.sizes[Part.TEST]
+    lag = matrix(made)[first, transform.feature_names.index("y.lag1")]
     assert lag == np.float32((0.5 * (first - 1) - transform.target_mean) / transform.target_std)
     assert made.left_out[Part.VALIDATION].history == 0
 
@@ -183,5 +183,5 @@ def test_a_class_that_only_validation_has_stays_out_of_the_loss(
     data, transform, made = build("t,x,y", rows, order="t")
     assert transform.classes == ("a", "b")
     assert made.left_out[Part.VALIDATION].target == 1
-    coded = features.Coder(transform, data.spill)(np.asarray(data.spill.open()[[190, 191]]))
+    coded = features.Coder(transform, data.spill)(data.spill.read(190, 192))
     assert features.class_indices(transform, coded[:, 2]).tolist() == [-1, 1]

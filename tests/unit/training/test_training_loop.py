@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inference.contract.network import NetworkSpec, forward
 from inference.contract.schema import Task
+from tests.training_support.rows import table
 from training import loop
 from training.checkpoint import Checkpoint
 from training.errors import TrainingError
 from training.loop import Epoch, Job, train
+from training.table import FeatureTable
 
 ROWS = 300
 
@@ -20,15 +23,10 @@ ROWS = 300
 def job(tmp_path: Path) -> Job:
     random = np.random.Generator(np.random.PCG64(0))
     features = random.normal(size=(ROWS, 3)).astype(np.float32)
-    np.save(tmp_path / "features.npy", features)
-    np.save(tmp_path / "targets.npy", (features[:, 0] - 0.5 * features[:, 1]).astype(np.float32))
-    np.save(tmp_path / "train.npy", np.arange(200))
-    np.save(tmp_path / "validation.npy", np.arange(200, ROWS))
+    table(tmp_path / "features", features, (features[:, 0] - 0.5 * features[:, 1]).astype(np.float32), 200)
     return Job(
-        features=tmp_path / "features.npy",
-        targets=tmp_path / "targets.npy",
-        train_rows=tmp_path / "train.npy",
-        validation_rows=tmp_path / "validation.npy",
+        features=tmp_path / "features",
+        rows=ROWS,
         network=NetworkSpec(inputs=3, hidden=(8,), outputs=1),
         task=Task.REGRESSION,
         learning_rate=0.02,
@@ -39,6 +37,18 @@ def job(tmp_path: Path) -> Job:
         patience=15,
         seed=1,
     )
+
+
+def rows_of(job: Job) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features and targets."""
+    with FeatureTable(job.features, ROWS, 3, regression=True).open() as file:
+        features, targets = file.read(0)
+        return features.copy(), targets.copy()
+
+
+def give(job: Job, targets: NDArray[Any]) -> None:
+    """Other targets."""
+    table(job.features, rows_of(job)[0], targets, 200)
 
 
 def ignore(_epoch: Epoch) -> None:
@@ -55,7 +65,7 @@ def test_it_learns_and_keeps_the_best_epochs_weights(job: Job) -> None:
     assert heard == outcome.epochs
     losses = [epoch.validation_loss for epoch in heard]
     assert losses[outcome.best - 1] == min(losses) < 0.1
-    features, targets = np.load(job.features)[200:], np.load(job.targets)[200:]
+    features, targets = (every[200:] for every in rows_of(job))
     mine = np.square(forward(job.network, outcome.weights, features)[:, 0] - targets).mean()
     assert mine == pytest.approx(min(losses), rel=1e-4)
 
@@ -71,32 +81,33 @@ def test_the_same_seed_gives_the_same_weights(job: Job, dropout: float) -> None:
 
 def test_training_sees_its_own_rows_only(job: Job) -> None:
     first = train(changed(job, epochs=2), ignore)
-    targets = np.load(job.targets)
+    targets = rows_of(job)[1]
     targets[200:] += 0.01  # validation: may choose the epoch, nothing else
-    np.save(job.targets, targets)
+    give(job, targets)
     again = train(changed(job, epochs=2), ignore)
     assert [epoch.train_loss for epoch in first.epochs] == [epoch.train_loss for epoch in again.epochs]
 
 
 def test_it_stops_when_validation_no_longer_improves(job: Job) -> None:
-    np.save(job.targets, np.random.Generator(np.random.PCG64(1)).normal(size=ROWS).astype(np.float32))  # pure noise
+    give(job, np.random.Generator(np.random.PCG64(1)).normal(size=ROWS).astype(np.float32))  # pure noise
     outcome = train(changed(job, epochs=200, patience=3, learning_rate=0.1), ignore)
     assert len(outcome.epochs) == outcome.best + 3 < 200
 
 
 def test_a_loss_that_explodes_is_told_in_one_line(job: Job) -> None:
-    np.save(job.targets, np.full(ROWS, 3e38, dtype=np.float32))
+    give(job, np.full(ROWS, 3e38, dtype=np.float32))
     with pytest.raises(TrainingError, match=r"no longer finite in epoch 1: lower the learning rate, now 0\.02"):
         train(job, ignore)
 
 
 def test_classes_are_learnt_by_cross_entropy(job: Job) -> None:
-    features = np.load(job.features)
-    np.save(job.targets, (features[:, 0] > 0).astype(np.int64) + (features[:, 1] > 0))
+    features = rows_of(job)[0]
+    classes = (features[:, 0] > 0).astype(np.int64) + (features[:, 1] > 0)
+    give(job, classes)
     spec = NetworkSpec(inputs=3, hidden=(16,), outputs=3)
     outcome = train(changed(job, task=Task.CLASSIFICATION, network=spec, epochs=30, patience=30), ignore)
     predicted = forward(spec, outcome.weights, features[200:]).argmax(axis=1)
-    assert (predicted == np.load(job.targets)[200:]).mean() > 0.9
+    assert (predicted == classes[200:]).mean() > 0.9
 
 
 class Stop(Exception):  # noqa: N818  # stands for a kill

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from inference.contract.schema import Column, Kind
+from tests.training_support.rows import silent, values
 from training import dataset, order
 from training.config import TrainConfig
 from training.dataset import Dataset, Part
 from training.errors import DataError
+from training.order import OrderReport, Stretch
 
 DAY = 86_400.0
 CLOCK = (Column(name="day", kind=Kind.TIME), Column(name="hour", kind=Kind.INTEGER))
-
-
-def silent(_text: str, _fraction: float | None = None) -> None:
-    pass
 
 
 @pytest.fixture
@@ -31,19 +29,36 @@ def load(write_csv: Callable[..., Path], tmp_path: Path) -> Callable[..., Datase
     return load_rows
 
 
-def test_rows_in_order_stay_and_others_are_sorted_stably() -> None:
-    assert order.permutation(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 0.0]])) is None
-    moved = order.permutation(np.array([[2.0], [1.0], [2.0], [1.0]]))
-    assert moved is not None
-    assert moved.tolist() == [1, 3, 0, 2]
+def watched(*blocks: list[list[float]]) -> bool:
+    watch = order.Watch()
+    for block in blocks:
+        watch.add(np.array(block))
+    return watch.sorted
+
+
+def test_whether_rows_are_in_order_is_seen_across_blocks() -> None:
+    assert watched([[1.0, 2.0], [1.0, 2.0]], [[2.0, 0.0]])
+    assert not watched([[1.0, 2.0], [2.0, 2.0]], [[2.0, 1.0]])
+    assert not watched([[2.0], [1.0]])
+
+
+def report(keys: np.ndarray[Any, Any], line: np.ndarray[Any, Any], *, was_sorted: bool = True) -> OrderReport:
+    """In blocks of two rows, of one entity."""
+
+    def stretches() -> Iterator[Stretch]:
+        for start in range(0, len(keys), 2):
+            rows = slice(start, start + 2)
+            yield Stretch(keys[rows], line[rows], np.arange(len(keys))[rows] == 0)
+
+    return order.report(stretches, was_sorted=was_sorted)
 
 
 def test_a_date_and_an_hour_make_one_axis() -> None:
     keys = np.array([[0.0, 22.0], [0.0, 23.0], [DAY, 0.0], [DAY, 3.0]])
     line = order.axis(keys, CLOCK)
     assert line is not None
-    report = order.report(keys, line, was_sorted=True)
-    assert (report.step, report.gaps, report.longest) == (3_600.0, 1, 10_800.0)
+    found = report(keys, line)
+    assert (found.step, found.gaps, found.longest) == (3_600.0, 1, 10_800.0)
     assert order.describe(keys[3], CLOCK, float(line[3])) == "1970-01-02T03:00:00"
 
 
@@ -53,16 +68,17 @@ def test_an_integer_that_is_no_hour_makes_no_axis() -> None:
 
 def test_repeats_are_counted_and_irregular_steps_have_no_gaps() -> None:
     keys = np.array([[1.0], [1.0], [3.0], [10.0], [11.5]])
-    report = order.report(keys, keys[:, 0], was_sorted=False)
-    assert (report.duplicates, report.gaps, report.step) == (1, 0, None)
-    assert len(report.warnings(("t",), times=False)) == 2
+    found = report(keys, keys[:, 0], was_sorted=False)
+    assert (found.duplicates, found.gaps, found.step) == (1, 0, None)
+    assert len(found.warnings(("t",), times=False)) == 2
 
 
 def test_an_order_splits_in_time_and_tells_what_is_odd(load: Callable[..., Dataset]) -> None:
     rows = [f"{n},{n % 7}" for n in range(100) if n != 50]
     data = load("t,y", [*rows[1:], rows[0]], order="t")
-    assert data.spill.open()[:, 0].tolist() == [float(n) for n in range(100) if n != 50]
-    assert [(part.start, part.stop) for part in data.parts.values()] == [(0, 69), (69, 84), (84, 99)]
+    assert values(data.spill)[:, 0].tolist() == [float(n) for n in range(100) if n != 50]
+    assert list(data.sizes.values()) == [69, 15, 15]
+    assert next(data.part(Part.TEST))[:, 0].tolist() == [float(n) for n in range(85, 100)]
     assert data.until == "t=84"
     assert any("sorted" in text for text in data.warnings)
     assert any("1 gaps in t" in text for text in data.warnings)
@@ -71,17 +87,17 @@ def test_an_order_splits_in_time_and_tells_what_is_odd(load: Callable[..., Datas
 def test_without_an_order_the_split_is_a_seeded_shuffle(load: Callable[..., Dataset]) -> None:
     rows = [f"{n},{n % 7}" for n in range(100)]
     first, again = load("t,y", rows, seed=1), None
-    values = np.array(first.spill.open())
+    rows_of = values(first.spill)
     again = load("t,y", rows, seed=1)
-    np.testing.assert_array_equal(values, again.spill.open())
-    assert sorted(values[:, 0].tolist()) == [float(n) for n in range(100)]
-    assert values[:, 0].tolist() != np.array(load("t,y", rows, seed=2).spill.open())[:, 0].tolist()
+    np.testing.assert_array_equal(rows_of, values(again.spill))
+    assert sorted(rows_of[:, 0].tolist()) == [float(n) for n in range(100)]
+    assert rows_of[:, 0].tolist() != values(load("t,y", rows, seed=2).spill)[:, 0].tolist()
 
 
 def test_a_dropped_column_may_still_order_the_rows(load: Callable[..., Dataset]) -> None:
     data = load("id,x,y", [f"{100 - n},{n},{n % 3}" for n in range(100)], order="id", drop="id")
     assert [column.name for column in data.columns] == ["x", "y"]
-    assert data.spill.open()[0].tolist() == [99.0, 0.0]
+    assert values(data.spill)[0].tolist() == [99.0, 0.0]
     assert data.ordered
     assert data.order == ()
 
