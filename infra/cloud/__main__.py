@@ -25,6 +25,7 @@ from infra.cloud.errors import CloudError
 from infra.cloud.front import Front
 from infra.cloud.groups import Groups
 from infra.cloud.hosting import Hosting
+from infra.cloud.instances import Launcher
 from infra.cloud.journal import Journal
 from infra.cloud.later import Later
 from infra.cloud.logs import Logs
@@ -42,6 +43,8 @@ from infra.cloud.options import (
 )
 from infra.cloud.runtime import Runtime
 from infra.cloud.serverless import Cooler
+from infra.cloud.transforming import Works
+from infra.cloud.transforms import Transforms
 from infra.cloud.usage import Usage
 from infra.cloud.watch import Watch
 
@@ -180,11 +183,14 @@ async def _serve(
     watch = Watch(Clock(options.time_scale), ACCOUNT, moto.notify)
     Calls(watch, ACCOUNT).install()
     metrics = Metrics(watch.store)
-    hosting = Hosting(options, moto, groups, watch, journal, metrics)
+    launcher = Launcher(options, groups)
+    hosting = Hosting(options, moto, launcher, watch, journal, metrics)
+    transforms = Transforms(Works(options, moto, launcher), moto, journal)
     life = {"id": str(uuid.uuid4()), **(journal.load(LIFE) or {}), "port": options.port}
     if replayed := moto.replay():
         log.info("%d calls of an earlier life made again", replayed)
     watch.restore(journal)
+    transforms.restore()
     journal.save(LIFE, life)
     info = CloudInfo(
         id=life["id"],
@@ -202,7 +208,7 @@ async def _serve(
     record = info.model_dump(mode="json")
     later = Later(moto, metrics, watch.clock, hosting.capacity)
     front = Front(
-        Api(hosting, moto),
+        Api(hosting, moto, transforms),
         Runtime(hosting, metrics, later, options.time_scale),
         moto,
         options.region,
@@ -229,7 +235,7 @@ async def _serve(
             Cooler(hosting.warmths).tick,
         )
     )
-    follower = asyncio.create_task(_follow_logs(hosting, Logs(moto)))
+    follower = asyncio.create_task(_follow_logs(hosting, transforms, Logs(moto)))
     try:
         with contextlib.suppress(TimeoutError):  # what takes longer comes in service later
             async with asyncio.timeout(_RESTORE_S):
@@ -245,6 +251,7 @@ async def _serve(
         follower.cancel()
         scaler.cancel()
         await site.stop()
+        await transforms.close()
         await hosting.close()
         await runner.cleanup()
         moto.close()
@@ -274,12 +281,12 @@ async def _every_minute(clock: Clock, *jobs: Callable[[], None]) -> None:
                 log.exception("a job of every minute")
 
 
-async def _follow_logs(hosting: Hosting, logs: Logs) -> None:
+async def _follow_logs(hosting: Hosting, transforms: Transforms, logs: Logs) -> None:
     """Bring what instances print into CloudWatch Logs."""
     while True:
         await asyncio.sleep(_LOGS_EVERY_S)
-        for region, name, folder in hosting.log_folders():
-            logs.watch(region, name, folder)
+        for region, group, folder in [*hosting.log_folders(), *transforms.log_folders()]:
+            logs.watch(region, group, folder)
         try:
             await asyncio.to_thread(logs.pass_on)
         except Exception:  # logs that cannot be stored must not end the following of others

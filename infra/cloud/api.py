@@ -8,6 +8,7 @@ from infra.cloud.hosting import Hosting
 from infra.cloud.moto_app import Moto, seconds
 from infra.cloud.pages import page
 from infra.cloud.records import Config, Endpoint, Pending, Variant, arn, float32
+from infra.cloud.transforms import Transforms
 from infra.cloud.validation import validate
 
 Params = dict[str, Any]
@@ -17,8 +18,9 @@ Answer = dict[str, Any]
 class Api:
     """SageMaker's hosting operations. `calls` maps an operation's name to (region, parameters) -> response."""
 
-    def __init__(self, hosting: Hosting, moto: Moto) -> None:
+    def __init__(self, hosting: Hosting, moto: Moto, transforms: Transforms) -> None:
         self._hosting = hosting
+        self._transforms = transforms
         self._store = hosting.store
         self._moto = moto
         self.calls: dict[str, Callable[[str, Params], Answer]] = {
@@ -33,6 +35,7 @@ class Api:
             "ListEndpoints": self._list,
             "DeleteEndpoint": self._delete,
             "DeleteModelPackageGroup": self._delete_package_group,
+            **transforms.calls,
         }
         self.tag_calls: dict[str, Callable[[dict[str, str], Params], Answer]] = {
             "AddTags": self._add_tags,
@@ -52,12 +55,15 @@ class Api:
             validate(name, params)
             answer = self.calls[name](region, params)
         elif name in self.tag_calls:
-            tags = self._store.tagged(region, str(params.get("ResourceArn", "")))
+            resource = str(params.get("ResourceArn", ""))
+            tags = self._store.tagged(region, resource)
+            tags = self._transforms.tagged(region, resource) if tags is None else tags
             if tags is not None:
                 validate(name, params)
                 answer = self.tag_calls[name](tags, params)
         if answer is not None and not name.startswith(("Describe", "List")):
             self._store.keep()
+            self._transforms.keep()
         return answer
 
     def _delete_package_group(self, region: str, params: Params) -> Answer:

@@ -12,10 +12,10 @@ from typing import Any
 from infra.cloud import rollout
 from infra.cloud.deployment import Crew, roll_out
 from infra.cloud.errors import InstanceError
-from infra.cloud.groups import Groups
 from infra.cloud.instances import FAILURE_REASON_LENGTH, Launcher
 from infra.cloud.journal import Journal
 from infra.cloud.lives import Life
+from infra.cloud.logs import GROUP
 from infra.cloud.metrics import Metrics
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
@@ -34,12 +34,12 @@ class Hosting:
     """Endpoints as processes. Everything runs on the event loop's thread; only files and moto's S3 are threaded."""
 
     def __init__(
-        self, options: Options, moto: Moto, groups: Groups, watch: Watch, journal: Journal, metrics: Metrics
+        self, options: Options, moto: Moto, launcher: Launcher, watch: Watch, journal: Journal, metrics: Metrics
     ) -> None:
         self.options = options
         self._watch = watch
         self.store = Store(journal)
-        self._workshop = Workshop(options, moto, Launcher(options, groups), watch.clock, metrics)
+        self._workshop = Workshop(options, moto, launcher, watch.clock, metrics)
         self._folder = options.home / "endpoints"
         self._retiring: set[asyncio.Task[None]] = set()
         self._draw = random.Random(options.seed)  # noqa: S311 - a sample of requests is no secret
@@ -104,8 +104,8 @@ class Hosting:
         return [variant.warmth for fleet in fleets for variant in fleet.variants.values() if variant.warmth is not None]
 
     def log_folders(self) -> list[tuple[str, str, Path]]:
-        """Region, name and folder of log files of every endpoint."""
-        return [(e.region, e.name, self._workshop.home(e) / "logs") for e in self.store.endpoints.values()]
+        """Region, log group and folder of log files of every endpoint."""
+        return [(e.region, f"{GROUP}{e.name}", self._workshop.home(e) / "logs") for e in self.store.endpoints.values()]
 
     async def restore(self) -> None:
         """Bring back what an earlier life's journal has, and wait until its endpoints are in service, or not to be had.

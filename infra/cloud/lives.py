@@ -26,6 +26,11 @@ class Life:
     reason: str | None = None
 
 
+def moment(text: str | None) -> Any:
+    """A moment that was written down; None for none."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
 def written(configs: Iterable[Config], endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Everything, as a JSON document. An endpoint that is being deleted is gone already."""
     known = list(configs)

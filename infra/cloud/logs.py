@@ -10,7 +10,7 @@ from typing import Protocol
 
 MOST_EVENT_BYTES = 16_384
 MOST_READ_BYTES = 1 << 20
-GROUP = "/aws/sagemaker/Endpoints/"
+GROUP, JOBS_GROUP = "/aws/sagemaker/Endpoints/", "/aws/sagemaker/TransformJobs"
 
 
 class Sink(Protocol):
@@ -25,7 +25,7 @@ class Followed:
     """A file, how far it was read, and the beginning of a line that is not whole yet."""
 
     region: str
-    endpoint: str
+    group: str
     stream: str
     offset: int = 0
     rest: bytes = field(default=b"")
@@ -38,14 +38,14 @@ class Logs:
         self._sink = sink
         self._files: dict[Path, Followed] = {}
 
-    def watch(self, region: str, endpoint: str, folder: Path) -> None:
-        """Follow every log file in an endpoint's folder: `VARIANT-NUMBER.FLEET.log`."""
+    def watch(self, region: str, group: str, folder: Path) -> None:
+        """Follow every log file in a folder, `VARIANT-NUMBER.FLEET.log`, into a group."""
         for path in folder.glob("*.log"):
             if path not in self._files:
                 instance, fleet, _ = path.name.rsplit(".", 2)
                 variant, _, number = instance.rpartition("-")
                 stream = f"{variant}/i-{fleet.removeprefix('fleet-')}{int(number):04x}"
-                self._files[path] = Followed(region, endpoint, stream)
+                self._files[path] = Followed(region, group, stream)
 
     def pass_on(self) -> None:
         """Send what was written since the last call."""
@@ -68,4 +68,4 @@ class Logs:
             (moment, line[:MOST_EVENT_BYTES].decode(errors="replace").rstrip("\r")) for line in lines if line.strip()
         ]
         if events:
-            self._sink.put_log_events(followed.region, f"{GROUP}{followed.endpoint}", followed.stream, events)
+            self._sink.put_log_events(followed.region, followed.group, followed.stream, events)

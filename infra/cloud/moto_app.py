@@ -164,6 +164,12 @@ class Moto:
             )
         return bytes(found.value)
 
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """The keys of a bucket that begin with a prefix, sorted; none where there is no bucket."""
+        store = get_backend("s3")[ACCOUNT]["aws"]
+        found = store.buckets[bucket].keys if bucket in store.buckets else ()
+        return sorted(key for key in found if key.startswith(prefix))
+
     def write_object(self, bucket: str, key: str, value: bytes, content_type: str) -> None:
         """Put an object into the embedded S3; raises moto's own error when the bucket does not exist."""
         self._put(bucket, key, content_type, value)

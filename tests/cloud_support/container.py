@@ -15,24 +15,44 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 ASKED = itertools.count(1)
+LEAKED: list[bytes] = []
+BROKEN = {  # what is written before the connection is closed
+    b"close": b"",
+    b"garbage": b"\x00\xff\x17 this is no HTTP\r\n\r\n",
+    b"half": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it",
+}
 MODEL = Path(os.environ["SAGESTAGE_BASE_DIR"]) / "model"
+
+
+def refused(body: bytes) -> tuple[int, bytes] | None:
+    """The errors that a container gives: status and text."""
+    if "ERRORS" in os.environ and next(ASKED) % int(os.environ["ERRORS"]) == 0:
+        return 500, b"broken"
+    match body:
+        case b"say more":
+            print("more", flush=True)  # noqa: T201 - a container's log
+        case b"refuse":
+            return 400, b"column 'hour' is missing"
+        case b"fail":
+            return 500, b"Traceback: no"
+        case b"crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"leak":
+            LEAKED.append(b"x" * int(os.environ.get("LEAK_BYTES", "1")))
+    if "LINES" in os.environ and b"bad" in body.splitlines():
+        return 400, b"a bad line"
+    return None
 
 
 async def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
     if path == "/ping":
         return (503 if "NEVER_HEALTHY" in os.environ else 200), {}, b""
     await asyncio.sleep(float(os.environ.get("SLOW_S", "0")))
-    if "ERRORS" in os.environ and next(ASKED) % int(os.environ["ERRORS"]) == 0:
-        return 500, {"Content-Type": "text/plain"}, b"broken"
-    match body:
-        case b"say more":
-            print("more", flush=True)  # noqa: T201 - a container's log
-        case b"refuse":
-            return 400, {"Content-Type": "text/plain"}, b"column 'hour' is missing"
-        case b"fail":
-            return 500, {"Content-Type": "text/plain"}, b"Traceback: no"
-        case b"crash":
-            os.kill(os.getpid(), signal.SIGKILL)
+    error = refused(body)
+    if error is not None:
+        return error[0], {"Content-Type": "text/plain"}, error[1]
+    if "LINES" in os.environ:  # as many answers as lines, each the line's length
+        return 200, {"Content-Type": "text/csv"}, b"".join(b"%d\n" % len(line) for line in body.splitlines())
     shown = {
         "pid": os.getpid(),
         "files": sorted(str(path.relative_to(MODEL)) for path in MODEL.rglob("*") if path.is_file()),
@@ -60,6 +80,11 @@ async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
             _, path, _ = head[0].split(" ")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
+            if body in BROKEN:
+                writer.write(BROKEN[body])
+                await writer.drain()
+                writer.close()
+                return
             status, fields, content = await answer(path, headers, body)
             lines = [
                 f"HTTP/1.1 {status} X",
