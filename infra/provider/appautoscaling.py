@@ -110,10 +110,11 @@ SCHEDULED_ACTION = ScalingType(
     id_property="name",
     key_members={"name": "ScheduledActionName ScheduledActionNames[]"},
     found="ScheduledActions.0",
+    name=AutoName(limit=256),
     outputs={"arn": "ScheduledActionARN"},
     props=props(
         "resourceId!* scalableDimension!* serviceNamespace!* scalableTargetAction* schedule*",
-        name=Prop(member="ScheduledActionName", replaces=True, required=True),
+        name=Prop(member="ScheduledActionName", replaces=True),
         startTime=Prop(back=_moment),
         endTime=Prop(back=_moment),
         timezone=Prop(default="UTC"),

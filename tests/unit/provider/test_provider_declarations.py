@@ -15,6 +15,8 @@ from infra.provider.difference import Change, Kind
 from infra.provider.reading import dig
 from infra.provider.shapes import input_shape, output_shape
 from infra.provider.types import ResourceType, dig_shape
+from infra.provider.values import Properties
+from tests.provider_support.driving import Driver
 
 TABLE = Path(__file__).resolve().parents[4] / "shared" / "data" / "aws_replace_on.json"
 
@@ -33,6 +35,11 @@ NOT_IN_TABLE = {
     "aws:s3/bucket:Bucket bucketNamespace": "new, and refused by the local provider",
 }
 PLURAL = {"s3_data_source": "s3DataSources"}
+
+
+@pytest.fixture(scope="module")
+def driver() -> Driver:
+    return Driver()
 
 
 def table() -> dict[str, Any]:
@@ -56,6 +63,32 @@ def test_a_change_replaces_exactly_where_the_real_provider_says(name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
+def test_the_providers_answer_is_the_real_ones_for_every_property(name: str, driver: Driver) -> None:
+    kind = TYPES[name]
+    named = kind.name.property if kind.name else ""
+    for each, prop in kind.inputs.items():
+        old: Properties = {each: "a", "tagsAll": {}, **({named: "n"} if named and each != named else {})}
+        new: Properties = {**old, each: "b"}
+        by_program = driver.diff(name, old, {**new, "__defaults": []})
+        made_up = driver.diff(name, old, {**new, "__defaults": [named]})
+        assert by_program.changes
+        assert made_up.changes
+        assert (each in by_program.replaces) == (each in made_up.replaces) == prop.replaces
+        # A fixed name cannot be there twice: the old resource goes first. Everything else is made before it goes.
+        assert by_program.delete_before_replace == (prop.replaces and bool(named))
+        assert not made_up.delete_before_replace
+
+
+@pytest.mark.parametrize("name", sorted(TYPES))
+def test_a_name_is_made_up_exactly_where_the_real_provider_makes_one_up(name: str) -> None:
+    """Pulumi's bridge makes up the input that is called `name`, and a bucket's."""
+    auto = "bucket" if name == "aws:s3/bucket:Bucket" else "name" if "name" in offered_by_the_sdk(name) else ""
+    kind = TYPES[name]
+    assert (kind.name.property if kind.name else "") == auto
+    assert not auto or not kind.inputs[auto].required
+
+
+@pytest.mark.parametrize("name", sorted(TYPES))
 def test_nested_changes_replace_exactly_where_the_real_provider_says(name: str) -> None:
     for phrase, said in table().get(name, {}).get("nested_exceptions", {}).items():
         path, _, event = phrase.partition(" block ")
@@ -67,14 +100,17 @@ def test_nested_changes_replace_exactly_where_the_real_provider_says(name: str) 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
 def test_a_type_has_the_properties_that_programs_can_give(name: str) -> None:
+    assert set(TYPES[name].inputs) == offered_by_the_sdk(name)
+
+
+def offered_by_the_sdk(name: str) -> set[str]:
+    """The properties that a program can give a resource of the type."""
     module, cls = name.removeprefix("aws:").split("/")[0], name.rsplit(":", 1)[-1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the SDK warns of types of its own that nobody asked for
         resource = getattr(getattr(pulumi_aws, module), cls)
     declared = inspect.signature(resource._internal_init)  # noqa: SLF001 - the overloads that are public hide the names
-    arguments = [each for each in declared.parameters if not each.startswith("_")]
-    offered = {camel(each) for each in arguments} - {"resourceName", "opts"}
-    assert set(TYPES[name].inputs) == offered
+    return {camel(each) for each in declared.parameters if not each.startswith("_")} - {"resourceName", "opts"}
 
 
 def camel(snake: str) -> str:
