@@ -453,11 +453,17 @@ def status(*, region: Region = None, as_json: Json = False) -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Example: sagestage pulumi -- up --stack local",
 )
-def pulumi_command(context: typer.Context) -> None:
+def pulumi_command(
+    context: typer.Context,
+    *,
+    on: Annotated[str | None, typer.Option("--on", help="embedded: rehearse a stack for AWS here.")] = None,
+) -> None:
     """Run the real Pulumi CLI on this project against the embedded AWS."""
     from sagestage.pulumi_cli import run
 
-    raise typer.Exit(run(Project.find().root, context.args))
+    if on not in (None, "embedded"):
+        raise SagestageError(f"--on {on}: this CLI deploys to the embedded AWS only; plain `pulumi` deploys to AWS")
+    raise typer.Exit(run(Project.find().root, context.args, embedded=on is not None))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ OWN_BACKEND = frozenset({"login", "logout"})
 ELSEWHERE = ("-C", "--cwd")
 
 
-def run(root: Path, arguments: Sequence[str], *, cloud_url: str | None = None) -> int:
+def run(root: Path, arguments: Sequence[str], *, cloud_url: str | None = None, embedded: bool = False) -> int:
     """Run `pulumi` with these arguments in the project's folder; the answer is its exit code.
 
     The stack is the one that `--stack` names, else `local`; it is made where it does not exist yet. Ctrl-C and a
@@ -38,6 +38,7 @@ def run(root: Path, arguments: Sequence[str], *, cloud_url: str | None = None) -
         root: the folder with Pulumi.yaml.
         arguments: what follows `pulumi` on the command line.
         cloud_url: the address that the stack must use; None asks for the project's running cloud.
+        embedded: a stack for AWS is rehearsed here, with a stack file of our own (see `shadow`).
 
     Raises:
         SagestageError: there is no CLI, the stack has no file, the cloud is not running, or the stack's endpoints lead
@@ -56,15 +57,22 @@ def run(root: Path, arguments: Sequence[str], *, cloud_url: str | None = None) -
         raise SagestageError("pulumi --cwd: `sagestage pulumi` runs in the project's folder only")
     stack = stack_of(arguments)
     environment = environment_for(root, stack, os.environ)
+    folder = root
     if command not in STACKLESS and not _helping(arguments):
-        config = _require_embedded(root, stack)
+        config = stackfile.read(root, stack)
+        if embedded and not stackfile.is_embedded(config):
+            from sagestage import shadow
+
+            folder = shadow.make(root, stack, config, cloud_url or _running(root))
+            config = stackfile.read(folder, stack)
+        _require_embedded(stack, config)
         if command in DEPLOYING:
             _require_own_cloud(root, stack, config, cloud_url)
         if command not in ("new", "stack") and not _exists(root, stack):
-            made = _child([executable, "stack", "init", stack, "--non-interactive"], root, environment, quiet=True)
+            made = _child([executable, "stack", "init", stack, "--non-interactive"], folder, environment, quiet=True)
             if made:
                 raise SagestageError(f"pulumi stack init {stack} failed with exit code {made}: see above")
-    return _child([executable, *arguments], root, environment)
+    return _child([executable, *arguments], folder, environment)
 
 
 def stack_of(arguments: Sequence[str]) -> str:
@@ -111,25 +119,27 @@ def environment_for(root: Path, stack: str, inherited: Mapping[str, str]) -> dic
     }
 
 
-def _require_embedded(root: Path, stack: str) -> dict[str, Any]:
-    """The stack's configuration; of a stack for real AWS not even the file may be written, with a salt of ours."""
-    config = stackfile.read(root, stack)
+def _require_embedded(stack: str, config: Mapping[str, Any]) -> None:
+    """Of a stack for real AWS not even the file may be written, with a salt of ours."""
     if not stackfile.is_embedded(config):
         raise SagestageError(
             f"stack {stack}: aws:endpoints must all be on this machine; `sagestage pulumi` deploys to the embedded AWS "
-            "only, use plain `pulumi` for real AWS"
+            "only: `sagestage pulumi --on embedded -- …` rehearses the stack here, plain `pulumi` deploys it to AWS"
         )
-    return config
+
+
+def _running(root: Path) -> str:
+    """The address of the project's running cloud."""
+    from infra.cloud import control
+
+    info = control.status(Project(root).cloud)
+    if info is None:
+        raise SagestageError("the embedded AWS is not running: `sagestage cloud start` starts it")
+    return info.url
 
 
 def _require_own_cloud(root: Path, stack: str, config: Mapping[str, Any], cloud_url: str | None) -> None:
-    if cloud_url is None:
-        from infra.cloud import control
-
-        info = control.status(Project(root).cloud)
-        if info is None:
-            raise SagestageError("the embedded AWS is not running: `sagestage cloud start` starts it")
-        cloud_url = info.url
+    cloud_url = cloud_url or _running(root)
     urls = {str(url).rstrip("/") for block in config["aws:endpoints"] for url in block.values()}
     if urls != {cloud_url.rstrip("/")}:
         raise SagestageError(

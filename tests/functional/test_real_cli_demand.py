@@ -90,6 +90,7 @@ def test_both_engines_make_the_same_resources(project: Project, cloud: Cloud, mo
     assert after["EndpointStatus"] == "InService"
     assert after["EndpointConfigName"] != described["EndpointConfigName"]
 
+    project.deploy("refresh", "--expect-no-changes")
     project.deploy("destroy")
     assert cloud.client("sagemaker").list_endpoints()["Endpoints"] == []
     assert cloud.client("iam").list_roles()["Roles"] == []
