@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.markup import escape
 
-from sagestage import aws, captured, models, output, picture, prove, report, rollouts, stackfile, targets, traffic
+from sagestage import (
+    aws,
+    captured,
+    models,
+    output,
+    picture,
+    pipeline,
+    prove,
+    report,
+    rollouts,
+    stackfile,
+    targets,
+    traffic,
+)
 from sagestage.deploy import Deployment
 from sagestage.errors import GateError, SagestageError
 from sagestage.progress import Stages
@@ -214,6 +227,7 @@ def _targets(
         seen = [milliseconds for one in sent.variants.values() for milliseconds in one.milliseconds]
         found = [
             *targets.measure(status, deployed.cloud.url, deployed.endpoint, body, seen),
+            *pipeline.measure(stage.at),
             *targets.quality(trained.models),
         ]
         stage.summary = f"{sum(one.met is True for one in found)} met, {sum(one.met is False for one in found)} missed"
