@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from infra.cloud import guard, lock
+from infra.cloud import docker, guard, lock
 from infra.cloud.api import Api
 from infra.cloud.autoscaler import MINUTE_S, Autoscaler
 from infra.cloud.clock import Clock
@@ -37,12 +38,15 @@ from infra.cloud.options import (
     DEFAULT_PORT,
     DEFAULT_REGION,
     DEFAULT_SERVE_IMAGE,
+    HOSTING,
     SERVE_COMMAND,
+    TRAIN_COMMAND,
     Options,
     require_sensible,
 )
 from infra.cloud.runtime import Runtime
 from infra.cloud.serverless import Cooler
+from infra.cloud.training import Training
 from infra.cloud.transforming import Works
 from infra.cloud.transforms import Transforms
 from infra.cloud.usage import Usage
@@ -100,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="make variant choice and capture sampling repeatable")
     parser.add_argument("--serve-command", type=_command, default=SERVE_COMMAND, help="JSON list: runs an instance")
     parser.add_argument("--fresh", action="store_true", help="forget what a cloud that was killed here left")
+    parser.add_argument("--train-command", type=_command, default=TRAIN_COMMAND, help="JSON list: runs a training job")
+    parser.add_argument(
+        "--hosting", choices=HOSTING, default=HOSTING[0], help="how sagestage's images run (default: %(default)s)"
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -132,10 +140,14 @@ def _run(arguments: argparse.Namespace) -> None:
         region=arguments.region,
         serve_image=arguments.serve_image,
         serve_command=arguments.serve_command,
+        train_command=arguments.train_command,
+        hosting=arguments.hosting,
         max_instances=arguments.max_instances,
         time_scale=arguments.time_scale,
         seed=arguments.seed,
     )
+    docker.sweep(str(home))  # containers of a life that was killed
+    shutil.rmtree(home / "training", ignore_errors=True)  # its training jobs are gone
     os.environ |= _DUMMY_CREDENTIALS
     groups = Groups(keep=(lock_fd,))
     try:
@@ -204,15 +216,18 @@ async def _serve(
         serve_image=options.serve_image,
         max_instances=options.max_instances,
         time_scale=options.time_scale,
+        hosting=options.hosting,
     )
     record = info.model_dump(mode="json")
     later = Later(moto, metrics, watch.clock, hosting.capacity)
+    training = Training(options, moto, groups, watch)
     front = Front(
-        Api(hosting, moto, transforms),
+        Api(hosting, moto, transforms, training),
         Runtime(hosting, metrics, later, options.time_scale),
         moto,
         options.region,
         lambda: {**record, **hosting.status()},
+        training.interrupt,
     )
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -252,6 +267,7 @@ async def _serve(
         scaler.cancel()
         await site.stop()
         await transforms.close()
+        await training.close()
         await hosting.close()
         await runner.cleanup()
         moto.close()

@@ -8,6 +8,7 @@ from infra.cloud.hosting import Hosting
 from infra.cloud.moto_app import Moto, seconds
 from infra.cloud.pages import page
 from infra.cloud.records import Config, Endpoint, Pending, Variant, arn, float32
+from infra.cloud.training import Training
 from infra.cloud.transforms import Transforms
 from infra.cloud.validation import validate
 
@@ -18,11 +19,12 @@ Answer = dict[str, Any]
 class Api:
     """SageMaker's hosting operations. `calls` maps an operation's name to (region, parameters) -> response."""
 
-    def __init__(self, hosting: Hosting, moto: Moto, transforms: Transforms) -> None:
+    def __init__(self, hosting: Hosting, moto: Moto, transforms: Transforms, training: Training) -> None:
         self._hosting = hosting
         self._transforms = transforms
         self._store = hosting.store
         self._moto = moto
+        self._training = training
         self.calls: dict[str, Callable[[str, Params], Answer]] = {
             "CreateEndpointConfig": self._create_config,
             "DescribeEndpointConfig": self._describe_config,
@@ -36,6 +38,7 @@ class Api:
             "DeleteEndpoint": self._delete,
             "DeleteModelPackageGroup": self._delete_package_group,
             **transforms.calls,
+            **training.calls,
         }
         self.tag_calls: dict[str, Callable[[dict[str, str], Params], Answer]] = {
             "AddTags": self._add_tags,
@@ -58,6 +61,7 @@ class Api:
             resource = str(params.get("ResourceArn", ""))
             tags = self._store.tagged(region, resource)
             tags = self._transforms.tagged(region, resource) if tags is None else tags
+            tags = self._training.tagged(region, resource) if tags is None else tags
             if tags is not None:
                 validate(name, params)
                 answer = self.tag_calls[name](tags, params)

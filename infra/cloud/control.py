@@ -46,6 +46,7 @@ class CloudInfo(BaseModel):
     serve_image: str
     max_instances: int
     time_scale: float = 1.0
+    hosting: str = "process"
 
 
 def status(home: Path) -> CloudInfo | None:
@@ -67,6 +68,8 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
     region: str | None = None,
     serve_image: str | None = None,
     serve_command: tuple[str, ...] | None = None,
+    train_command: tuple[str, ...] | None = None,
+    hosting: str | None = None,
     max_instances: int | None = None,
     time_scale: float | None = None,
     seed: int | None = None,
@@ -86,6 +89,8 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
         region: the region of calls that carry no signature; None is us-east-1.
         serve_image: a pattern: models whose image matches are run as processes; None is *sagestage-inference*.
         serve_command: what runs an instance; None is the inference server.
+        train_command: what runs a training job; None is `python -m training train`.
+        hosting: whether sagestage's images run as a process or as a container; None is process.
         max_instances: the most processes that one variant gets; None is 2.
         time_scale: how much faster waits, alarm periods and cooldowns pass; None is 1.
         seed: makes variant choice and capture sampling repeatable.
@@ -113,6 +118,7 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
             "serve_image": serve_image,
             "max_instances": max_instances,
             "time_scale": time_scale,
+            "hosting": hosting,
         }
         given = {name: value for name, value in settings.items() if value is not None}
         running = status(home)
@@ -127,6 +133,8 @@ def start(  # noqa: PLR0913 - the settings of a cloud, by keyword
             arguments += ["--seed", str(seed)]
         if serve_command is not None:
             arguments += ["--serve-command", json.dumps(serve_command)]
+        if train_command is not None:
+            arguments += ["--train-command", json.dumps(train_command)]
         return _launch(home, arguments, timeout_s)
 
 

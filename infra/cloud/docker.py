@@ -13,6 +13,8 @@ from infra.cloud.errors import CloudError
 
 OWN_ENGINE = Path("/run/sagestage-engine/docker.sock")
 """The socket of the engine that containers/engine.sh starts."""
+LABEL = "sagestage.cloud"
+"""Of a container: the home of the cloud that runs it."""
 ENGINE = "containers/engine.sh start"
 _TIMEOUT_S = 60.0
 _NOISE = re.compile(r"DEPRECATED|BuildKit is currently|environment-variable|^See '|^Run '|^$|^Step \d|^ ---> ")
@@ -168,3 +170,37 @@ def _root() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "its root directory"
     return done.stdout.strip() or "its root directory"
+
+
+def run_words(name: str, label: str, *options: str) -> tuple[str, ...]:
+    """The words that run a container in the foreground, removed at its end, found again by its label."""
+    return ("docker", "run", "--rm", "--name", name, "--label", f"{LABEL}={label}", *options)
+
+
+def remove(name: str) -> None:
+    """End a container by force and remove it; one that is gone already is no error.
+
+    Raises:
+        DockerError: the engine does not answer.
+    """
+    try:
+        call("rm", "--force", "--volumes", name)
+    except DockerError as error:
+        if "no such container" not in str(error).lower() and "already in progress" not in str(error).lower():
+            raise
+
+
+def sweep(label: str) -> int:
+    """Remove every container and network with a label's value; how many containers there were.
+
+    A killed cloud may have left some. Without docker there is nothing to sweep.
+    """
+    try:
+        left = call("ps", "--all", "--quiet", "--filter", f"label={LABEL}={label}").split()
+        for name in left:
+            remove(name)
+        for network in call("network", "ls", "--quiet", "--filter", f"label={LABEL}={label}").split():
+            call("network", "rm", network)
+    except DockerError:
+        return 0
+    return len(left)

@@ -22,6 +22,7 @@ _JSON = "application/x-amz-json-1.1"
 _INVOCATION = re.compile(r"/endpoints/([^/?]+)/invocations/?(?:\?.*)?")
 _STREAM = re.compile(r"/endpoints/([^/?]+)/invocations-response-stream(?:\?.*)?")
 _LATER = re.compile(r"/endpoints/([^/?]+)/async-invocations(?:\?.*)?")
+_INTERRUPT = re.compile(r"training-jobs/([^/?]+)/interrupt")
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 log = logging.getLogger(__name__)
@@ -36,16 +37,25 @@ class Front:
         moto: everything else.
         region: the region of requests that are not signed.
         status: what `GET /_sagestage/status` shows; its `id` is what `GET /_sagestage/health` shows.
+        interrupt: takes a spot job's capacity back, by region and name; `POST /_sagestage/training-jobs/NAME/interrupt`
+            calls it.
     """
 
     def __init__(
-        self, api: Api, runtime: Runtime, moto: Moto, region: str, status: Callable[[], Mapping[str, Any]]
+        self,
+        api: Api,
+        runtime: Runtime,
+        moto: Moto,
+        region: str,
+        status: Callable[[], Mapping[str, Any]],
+        interrupt: Callable[[str, str], None],
     ) -> None:
         self._api = api
         self._runtime = runtime
         self._moto = moto
         self._region = region
         self._status = status
+        self._interrupt = interrupt
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; errors have the shape of the service that is called."""
@@ -76,7 +86,7 @@ class Front:
             if target.startswith("SageMaker."):
                 return await self._control(request, target.removeprefix("SageMaker."), region)
         if path.startswith(OWN_PATHS):
-            return self._own(path.removeprefix(OWN_PATHS))
+            return self._own(request, path.removeprefix(OWN_PATHS), region)
         return await self._from_moto(request, service, await request.content.read())
 
     async def _control(self, request: web.BaseRequest, name: str, region: str) -> web.StreamResponse:
@@ -109,7 +119,10 @@ class Front:
             failed = AwsError("InternalFailure", f"the embedded cloud failed: {error!r}", 500)
             return _error(failed, request.content_type)
 
-    def _own(self, page: str) -> web.Response:
+    def _own(self, request: web.BaseRequest, page: str, region: str) -> web.Response:
+        if request.method == "POST" and (job := _INTERRUPT.fullmatch(page)):
+            self._interrupt(region, unquote(job[1]))
+            return web.json_response({})
         status = self._status()
         match page:
             case "health":

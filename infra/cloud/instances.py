@@ -25,7 +25,7 @@ FAILURE_REASON_LENGTH = 1024  # botocore: FailureReason max
 _FIRST_PING_S, _SLOWEST_PING_S = 0.02, 0.5
 _TAIL_LINES, _TAIL_BYTES = 12, 4096
 # What a container would not inherit is kept from the process, but for what an interpreter needs to start.
-_INHERITED = (
+INHERITED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 _PORTS = range(
@@ -195,7 +195,7 @@ class Launcher:
     def _environment(self, spec: InstanceSpec, port: int) -> dict[str, str]:
         options = self._options
         return {
-            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "PYTHONUNBUFFERED": "1",
             # A container finds its role's credentials and its region: here they lead back to this cloud.
             "AWS_ENDPOINT_URL": options.url,

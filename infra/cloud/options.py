@@ -12,7 +12,10 @@ DEFAULT_SERVE_IMAGE = "*sagestage-inference*"
 DEFAULT_MAX_INSTANCES = 2
 MOST_TIME_SCALE = 600  # an alarm's minute is then a tenth of a second
 INVOCATION_TIMEOUT_S = 60.0  # InvokeEndpoint's limit
+DEFAULT_TRAIN_IMAGE = "*sagestage-training*"
 SERVE_COMMAND = (sys.executable, "-m", "inference", "serve")
+TRAIN_COMMAND = (sys.executable, "-m", "training", "train")
+HOSTING = ("process", "container")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Options:
         region: the region of calls that carry no signature.
         serve_image: a pattern (fnmatch); models whose image matches are run by `serve_command`.
         serve_command: what runs an instance; the container contract is in its environment.
+        train_image: a pattern; training jobs whose image matches are run by `train_command`.
+        train_command: what runs a training job; /opt/ml is where SAGESTAGE_BASE_DIR says.
+        hosting: whether images that match run as a process or, as all others, as a container.
         max_instances: the most processes that one variant gets, whatever its instance count says.
         invocation_timeout_s: seconds that a container has for an answer.
         time_scale: how much faster than this machine's time waits, alarm periods and cooldowns pass.
@@ -38,6 +44,9 @@ class Options:
     region: str = DEFAULT_REGION
     serve_image: str = DEFAULT_SERVE_IMAGE
     serve_command: tuple[str, ...] = field(default=SERVE_COMMAND)
+    train_image: str = DEFAULT_TRAIN_IMAGE
+    train_command: tuple[str, ...] = field(default=TRAIN_COMMAND)
+    hosting: str = HOSTING[0]
     max_instances: int = DEFAULT_MAX_INSTANCES
     time_scale: float = 1.0
     seed: int | None = None
