@@ -206,7 +206,7 @@ class Engine:
         if steps.failures:
             raise _failed(result)
         if error is not None:
-            raise EngineError(str(error), result=result) from error.__cause__
+            raise EngineError(f"{error}{_saved(result)}", result=result) from error.__cause__
         return result
 
     def _lenient(self, crypter: Crypter) -> Callable[[str], str]:
@@ -234,7 +234,7 @@ class Engine:
             return error
         except KeyboardInterrupt:
             run.steps.stop()
-            return EngineError("interrupted; what was under way has ended and is saved: run the operation again")
+            return EngineError("interrupted: what was under way has ended, run the operation again to go on")
         return None
 
     def _delete(self, run: _Run) -> None:
@@ -270,6 +270,14 @@ def _current(provider: Resource, packages: Mapping[str, Properties]) -> Properti
     now = packages.get(urns.package_of(provider.type))
     kept = {k: v for k, v in provider.inputs.items() if k in ("version", "__internal")}
     return {**now, **kept} if now else provider.inputs
+
+
+def _saved(result: Result) -> str:
+    """How much of an operation was done before something ended it, as the end of a sentence."""
+    done = sum(1 for step in result.steps if step.op not in (Op.SAME, Op.READ))
+    if result.operation == "preview" or not done:
+        return "; nothing was changed"
+    return f"; {done} steps before it are done and saved"
 
 
 def _failed(result: Result) -> EngineError:

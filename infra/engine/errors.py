@@ -30,4 +30,12 @@ def unsupported(what: str) -> EngineError:
 
 
 class ProviderError(Exception):
-    """A provider's own words about a resource. Becomes part of the EngineError at the operation's end."""
+    """A provider's own words about a resource. Becomes part of the EngineError at the operation's end.
+
+    `uncertain`: whether the change was made is not known (nothing answered): it stays recorded as under way, and the
+    next operation looks.
+    """
+
+    def __init__(self, message: str, *, uncertain: bool = False) -> None:
+        super().__init__(message)
+        self.uncertain = uncertain

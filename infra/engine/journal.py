@@ -108,7 +108,8 @@ class Journal:
         """Records that a change is under way, before it begins. Its end is saved together with what it made.
 
         When the provider refuses, the operation is over and nothing was changed; when the process dies, the record
-        stays in the file. So it does when the block ends in anything but an ordinary exception.
+        stays in the file. So it does when the block ends in anything but an ordinary exception, or in one that is
+        `uncertain`.
         """
         with self._lock:
             self._tickets += 1
@@ -118,8 +119,11 @@ class Journal:
         self.save()
         try:
             yield
-        except Exception:
-            self._over(ticket)
+        except Exception as error:
+            if getattr(error, "uncertain", False):
+                self.save()
+            else:
+                self._over(ticket)
             raise
         self._over(ticket)
 

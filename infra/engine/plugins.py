@@ -3,7 +3,8 @@
 A provider runs on one event loop, as it does when it is served as a plugin, and gets what it would get over the wire.
 One convention goes beyond Pulumi's interface, for recovery from a crash: `read` with an empty id and the inputs of a
 resource whose creation was interrupted asks "is there one?". A provider that can tell answers its id and properties;
-any other answers an empty id, or raises, and the creation counts as not done.
+any other answers an empty id, or raises, and the creation counts as not done. An exception with a true attribute
+`uncertain` says that nothing answered: a creation, update or deletion may have been done, or not.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Plugin:
         except NotImplementedError as error:
             raise ProviderError(f"provider {self.package!r} cannot {what}: {error}") from error
         except Exception as error:
-            raise ProviderError(str(error) or type(error).__name__) from error
+            uncertain = bool(getattr(error, "uncertain", False))  # a provider's own mark, see the module
+            raise ProviderError(str(error) or type(error).__name__, uncertain=uncertain) from error
 
     def _send(self, properties: Mapping[str, Any]) -> dict[str, Any]:
         return to_properties(properties, self.accepts)

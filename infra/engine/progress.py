@@ -80,7 +80,8 @@ class Progress:
         try:
             yield
         except ProviderError as error:
-            self.fail(StepFailed(step, str(error)))
+            unknown = "; whether it was done is not known, the next run looks" if error.uncertain else ""
+            self.fail(StepFailed(step, f"{error}{unknown}"))
             raise Skipped from error
         with self._lock:
             self.done.append(step)

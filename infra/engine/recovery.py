@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from infra.engine import urns
-from infra.engine.errors import ProviderError
+from infra.engine.errors import EngineError, ProviderError
 from infra.engine.result import Diagnostic
 from infra.engine.state import Operation, Resource
 from infra.engine.steps import Steps
@@ -26,6 +26,11 @@ def recover(steps: Steps, pending: Iterable[Operation]) -> None:
             plugin = steps.plugin(resource.provider)
             identity, outputs, inputs = plugin.read(urn, resource.id, resource.outputs, resource.inputs)
         except ProviderError as error:
+            if error.uncertain and not steps.preview:
+                raise EngineError(
+                    f"{urns.label(urn)} was interrupted while {operation.type}, and what became of it cannot be asked: "
+                    f"{error}; nothing was done, run this again when there is an answer"
+                ) from error
             steps.tell(
                 Diagnostic("warning", f"interrupted while {operation.type}, and not to be found out: {error}", urn)
             )

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, ParamValidationError  # noqa: A004 - botocore's own name
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own name
+    HTTPClientError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 
 from infra.provider.config import Settings
 from infra.provider.errors import AwsError, CancelledError, ProviderError, UnreachableError
@@ -87,9 +94,10 @@ class Aws:
             raise AwsError(service, operation, "ParamValidation", str(error)) from error
         except (ConnectionError, HTTPClientError) as error:
             url = self.settings.endpoint(service)
-            raise UnreachableError(
-                f"no answer from {service} at {url} ({type(error).__name__}): `sagestage cloud start` starts the cloud"
-            ) from error
+            late = isinstance(error, ReadTimeoutError)
+            what = f"{operation} within {READ_TIMEOUT_S} s" if late else f"{operation} ({type(error).__name__})"
+            remedy = "try again when it answers" if late else "`sagestage cloud start` starts the cloud"
+            raise UnreachableError(f"no answer from {service} at {url} to {what}: {remedy}") from error
         except BotoCoreError as error:
             raise ProviderError(f"{service} {operation}: {error}") from error
         answer.pop("ResponseMetadata", None)

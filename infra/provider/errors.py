@@ -14,7 +14,9 @@ class CancelledError(ProviderError):
 
 
 class UnreachableError(ProviderError):
-    """Nothing answers at the configured address."""
+    """Nothing answers at the configured address; what was asked for may have been done, or not."""
+
+    uncertain = True
 
 
 class DeploymentError(ProviderError):
