@@ -204,6 +204,8 @@ class Deployment:
     def _plan_provider(self, goal: Goal, index: int | None, old: Resource | None) -> _Plan:
         package = urns.package_of(goal.type)
         plugin = self._steps.plugins.start(package)
+        if goal.version and "version" not in goal.inputs:
+            goal = replace(goal, inputs={**goal.inputs, "version": goal.version, "__internal": {}})
         given = {k: v for k, v in goal.inputs.items() if k != "__internal"}
         checked = plugin.check_config(goal.urn, old.inputs if old else {}, given)
         inputs = {**checked, **{k: v for k, v in goal.inputs.items() if k == "__internal"}}
