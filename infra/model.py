@@ -9,7 +9,7 @@ import pulumi_aws as aws
 from infra import names, plan, policies
 from infra.model_spec import Container, ModelSpec, Network
 from infra.policies import Contents
-from infra.surroundings import child, home, tags
+from infra.surroundings import child, home, hosting, tags
 
 
 class Model(pulumi.ComponentResource):
@@ -99,7 +99,7 @@ class Model(pulumi.ComponentResource):
         digests = self._digests()
         resource = aws.sagemaker.Model(
             name,
-            **plan.model(self.spec, digests=digests, role_arn=self.role_arn, tags=_stack_tags()),
+            **plan.model(self.spec, digests=digests, role_arn=self.role_arn, tags={**_stack_tags(), **hosting()}),
             opts=child(self, depends_on=made, retain_on_delete=True, replace_on_changes=list(plan.NEW_MODEL_ON)),
         )
         self.model_name = resource.name

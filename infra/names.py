@@ -11,6 +11,8 @@ from infra.errors import SpecError
 
 PROJECT_TAG = "sagestage:project"
 STACK_TAG = "sagestage:stack"
+HOSTING_TAG = "sagestage:hosting"
+"""How the embedded AWS runs a model's image: process or container. Nothing of AWS reads it."""
 ENDPOINT_TAG = "sagestage:endpoint"
 DIGEST_TAG = "sagestage:model-sha256"
 DIGEST_VARIABLE = "SAGESTAGE_MODEL_SHA256"

@@ -6,12 +6,25 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import names
+from infra.errors import SpecError
 from infra.policies import Home
 
 
 def tags(endpoint: str | None = None) -> dict[str, str]:
     """The tags of everything that this stack makes."""
     return names.tags(pulumi.get_project(), pulumi.get_stack(), endpoint)
+
+
+def hosting() -> dict[str, str]:
+    """The tag of a model that the embedded AWS runs as a container: the stack's configuration has `hosting: container`.
+
+    Raises:
+        SpecError: it is neither process nor container.
+    """
+    said = pulumi.Config().get("hosting") or "process"
+    if said not in {"process", "container"}:
+        raise SpecError([f"configuration {pulumi.get_project()}:hosting must be process or container, got {said!r}"])
+    return {names.HOSTING_TAG: said} if said == "container" else {}
 
 
 def is_local() -> bool:

@@ -210,6 +210,9 @@ def cloud_start(
     time_scale: Annotated[
         float | None, typer.Option(min=1, max=600, help="Waits and alarm periods pass so many times faster.")
     ] = None,
+    hosting: Annotated[
+        str | None, typer.Option("--hosting", help="Run sagestage's images as a process or as a container.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what a cloud that was killed here had.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -219,6 +222,7 @@ def cloud_start(
         port=port,
         max_instances=max_instances,
         time_scale=time_scale,
+        hosting=hosting,
         fresh=fresh,
         as_json=as_json,
     )

@@ -53,13 +53,18 @@ def cloud_start(
     port: int | None,
     max_instances: int,
     time_scale: float | None = None,
+    hosting: str | None = None,
     fresh: bool = False,
     as_json: bool,
 ) -> None:
     """Start the embedded AWS."""
     from infra.cloud import control
 
-    info = control.start(project.cloud, port=port, max_instances=max_instances, time_scale=time_scale, fresh=fresh)
+    if hosting not in (None, "process", "container"):
+        raise SagestageError(f"--hosting {hosting}: choose process or container")
+    info = control.start(
+        project.cloud, port=port, max_instances=max_instances, time_scale=time_scale, hosting=hosting, fresh=fresh
+    )
     if as_json:
         output.print_json(info.model_dump(mode="json"))
         return

@@ -74,12 +74,12 @@ def base_of(image: str, tools: str) -> Base:
         DockerError: the image cannot be pulled.
     """
     if image:
-        _have(image)
+        docker.have(image)
         return Base(image, tools or image, resolved(image))
     try:
-        _have(BASE)
+        docker.have(BASE)
     except docker.DockerError:
-        if not _is_here(LOCAL_BASE):
+        if not docker.is_here(LOCAL_BASE):
             raise
         return Base(LOCAL_BASE, tools or LOCAL_TOOLS, resolved(LOCAL_BASE))
     return Base(BASE, tools or BASE, resolved(BASE))
@@ -118,7 +118,8 @@ def build(root: Path, role: str, wanted: Wanted, base: Base) -> Built:
     _build(root, file, given | {"CUDA": "unknown"}, wanted, engine, ("--target", "packages", "--tag", first))
     cuda = docker.call("run", "--rm", "--entrypoint", "/opt/venv/bin/python", first, "-c", _CUDA, what=first).strip()
     tag = f"sagestage-{role}:{wanted.device}"
-    _build(root, file, given | {"CUDA": cuda}, wanted, engine, ("--tag", tag))
+    tags = ("--tag", tag, "--tag", f"sagestage-{role}:local") if wanted.device == "cpu" else ("--tag", tag)
+    _build(root, file, given | {"CUDA": cuda}, wanted, engine, tags)
     found = json.loads(docker.call("image", "inspect", "--format", "{{json .}}", tag))
     seconds = time.perf_counter() - begin
     return Built(role, tag, str(found["Id"]), base.resolved, cuda, found["Size"] / 1e6, seconds, engine)
@@ -170,19 +171,3 @@ def _build(root: Path, file: Path, given: Mapping[str, str], wanted: Wanted, eng
         words += ["--build-arg", f"{name}={value}"]
     kit = {"DOCKER_BUILDKIT": "1" if engine == "BuildKit" else "0"}
     docker.call(*words, str(root), what=given["BASE_IMAGE"], timeout_s=BUILD_TIMEOUT_S, env=kit)
-
-
-def _have(image: str) -> None:
-    """See that an image is on the engine, by pulling it if need be."""
-    if not _is_here(image):
-        docker.call("pull", "--quiet", image, what=image, timeout_s=BUILD_TIMEOUT_S)
-
-
-def _is_here(image: str) -> bool:
-    try:
-        docker.call("image", "inspect", image)
-    except docker.DockerError as error:
-        if "no such image" in str(error).lower():
-            return False
-        raise
-    return True

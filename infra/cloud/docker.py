@@ -3,6 +3,7 @@
 `explain` is pure: what docker wrote, in; one line with the remedy, out. Everything that runs docker goes through here.
 """
 
+import asyncio
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ LABEL = "sagestage.cloud"
 """Of a container: the home of the cloud that runs it."""
 ENGINE = "containers/engine.sh start"
 _TIMEOUT_S = 60.0
+PULL_TIMEOUT_S = 3_600.0
 _NOISE = re.compile(r"DEPRECATED|BuildKit is currently|environment-variable|^See '|^Run '|^$|^Step \d|^ ---> ")
 _PULL = (
     "pull access denied", "no such host", "manifest unknown", "manifest for", "server misbehaving", "i/o timeout",
@@ -127,6 +129,31 @@ def why_not() -> str | None:
     return None
 
 
+def have(image: str) -> None:
+    """See that an image is on the engine, by pulling it if need be.
+
+    Raises:
+        DockerError: it cannot be pulled.
+    """
+    if not is_here(image):
+        call("pull", "--quiet", image, what=image, timeout_s=PULL_TIMEOUT_S)
+
+
+def is_here(image: str) -> bool:
+    """Whether an image is on the engine.
+
+    Raises:
+        DockerError: the engine does not answer.
+    """
+    try:
+        call("image", "inspect", image)
+    except DockerError as error:
+        if "no such image" in str(error).lower():
+            return False
+        raise
+    return True
+
+
 def missing() -> str:
     """What to say where there is no docker."""
     return f"there is no docker on the PATH: install Docker, or run {ENGINE} as root on Debian"
@@ -172,9 +199,29 @@ def _root() -> str:
     return done.stdout.strip() or "its root directory"
 
 
-def run_words(name: str, label: str, *options: str) -> tuple[str, ...]:
-    """The words that run a container in the foreground, removed at its end, found again by its label."""
-    return ("docker", "run", "--rm", "--name", name, "--label", f"{LABEL}={label}", *options)
+async def create(name: str, label: str, *words: str) -> tuple[str, ...]:
+    """Make a container that is removed at its end and found again by its label; the words that run it.
+
+    It is made before anything can be told to stop: a `docker run` that is ended while the engine still makes its
+    container would leave it.
+
+    Args:
+        name: the container's.
+        label: whose it is.
+        words: options of `docker create`, the image, and its arguments.
+
+    Raises:
+        DockerError: the engine refuses.
+    """
+    whole = ("create", "--rm", "--name", name, "--label", f"{LABEL}={label}", *words)
+    made = asyncio.ensure_future(asyncio.to_thread(call, *whole))
+    try:
+        await asyncio.shield(made)
+    except asyncio.CancelledError:
+        await asyncio.wait({made})
+        await asyncio.to_thread(remove, name)
+        raise
+    return ("docker", "start", "--attach", name)  # it passes signals on
 
 
 def remove(name: str) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from infra.cloud import drill
+from infra.cloud import docker, drill
 from infra.cloud.errors import InstanceError
 from infra.cloud.groups import Groups
 from infra.cloud.options import INVOCATION_TIMEOUT_S, Options
@@ -28,6 +29,7 @@ _TAIL_LINES, _TAIL_BYTES = 12, 4096
 INHERITED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
+_CONTAINER_PORT = 8080  # where SageMaker asks a container
 _PORTS = range(
     10_240, 32_768
 )  # below Linux's ephemeral range: no outgoing connection takes a port between choice and use
@@ -42,6 +44,7 @@ class InstanceSpec:
     environment: Mapping[str, str]
     log: Path
     startup_timeout_s: float
+    image: str | None = None
 
 
 class Instance:
@@ -54,12 +57,14 @@ class Instance:
         process: asyncio.subprocess.Process,
         groups: Groups,
         timeout_s: float = INVOCATION_TIMEOUT_S,
+        container: str | None = None,
     ) -> None:
         self.spec = spec
         self.port = port
         self.outstanding = 0
         self._process = process
         self._groups = groups
+        self._container = container
         self._idle = asyncio.Event()
         self.models: dict[str, None] = {}  # that it has loaded, in multi-model mode; the one used last stands last
         self.url = URL(f"http://127.0.0.1:{port}")
@@ -145,6 +150,8 @@ class Instance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self._process.wait()
+        if self._container is not None:
+            await asyncio.to_thread(docker.remove, self._container)
         self._groups.end(self.pid)
         await self._process.wait()
 
@@ -163,22 +170,26 @@ class Launcher:
             InstanceError: it did not start.
         """
         port = _free_port()
+        name = None if spec.image is None else f"sagestage-{spec.variant[:40]}-{uuid.uuid4().hex[:12]}"
+        words, environment = self._command(spec), self._environment(spec, port)
+        if name is not None:
+            words, environment = await self._container(spec, port, name), docker.environment()
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with spec.log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
-                    *self._command(spec),
+                    *words,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=self._environment(spec, port),
+                    env=environment,
                     cwd=Path(__file__).parents[2],  # where `python -m inference` is found in a checkout
                     start_new_session=True,
                 )
         except OSError as error:
-            raise InstanceError(f"cannot start {self._options.serve_command[0]}: {error}") from error
+            raise InstanceError(f"cannot start {words[0]}: {error}") from error
         self._groups.add(process.pid)
-        instance = Instance(spec, port, process, self._groups, self._options.invocation_timeout_s)
+        instance = Instance(spec, port, process, self._groups, self._options.invocation_timeout_s, name)
         try:
             await instance.wait_healthy()
         except BaseException:
@@ -191,6 +202,21 @@ class Launcher:
         if (spec.base_dir / "model" / drill.FILE).is_file():
             return (sys.executable, "-m", "infra.cloud.drill", *self._options.serve_command)
         return self._options.serve_command
+
+    async def _container(self, spec: InstanceSpec, port: int, name: str) -> tuple[str, ...]:
+        """What runs an instance as SageMaker does: the image's own `serve`, with the model read-only."""
+        variables = {"AWS_REGION": self._options.region, "AWS_DEFAULT_REGION": self._options.region}
+        variables |= {**spec.environment, "SAGEMAKER_BIND_TO_PORT": str(_CONTAINER_PORT)}
+        options = ["--publish", f"127.0.0.1:{port}:{_CONTAINER_PORT}"]
+        options += ["--volume", f"{spec.base_dir / 'model'}:/opt/ml/model:ro"]
+        many = spec.base_dir / "models"  # of a multi-model endpoint, which names them by where they lie
+        options += ["--volume", f"{many}:{many}:ro"] if "SAGEMAKER_MULTI_MODEL" in spec.environment else []
+        for variable, value in variables.items():
+            options += ["--env", f"{variable}={value}"]
+        try:
+            return await docker.create(name, str(self._options.home), *options, str(spec.image), "serve")
+        except docker.DockerError as error:
+            raise InstanceError(str(error)) from error
 
     def _environment(self, spec: InstanceSpec, port: int) -> dict[str, str]:
         options = self._options

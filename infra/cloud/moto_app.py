@@ -23,6 +23,8 @@ from infra.cloud import moto_models, moto_s3, moto_wsgi, replay
 from infra.cloud.errors import AwsError, InstanceError
 from infra.cloud.journal import Journal
 
+HOSTING_TAG = "sagestage:hosting"
+"""infra.Model puts it on models of a stack whose configuration says how they are run here."""
 ACCOUNT = str(DEFAULT_ACCOUNT_ID)
 # Enough for parallel uploads beside control calls; moto holds the interpreter lock most of the time anyway.
 _THREADS = 8
@@ -33,13 +35,14 @@ log = logging.getLogger(__name__)
 class Container:
     """What hosting needs to know of a model: its image, its artifact (s3://…, or None) and its environment.
 
-    The artifact of a multi-model one is a prefix.
+    The artifact of a multi-model one is a prefix. `hosting` is process or container where the model's tag says so.
     """
 
     image: str
     artifact: str | None
     environment: Mapping[str, str]
     multi_model: bool = False
+    hosting: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class Moto:
             artifact=containers[0].get("ModelDataUrl") or source,
             environment=containers[0].get("Environment") or {},
             multi_model=containers[0].get("Mode") == "MultiModel",
+            hosting=next((tag["Value"] for tag in model.tags or () if tag["Key"] == HOSTING_TAG), ""),
         )
 
     def read_object(self, bucket: str, key: str) -> bytes:

@@ -7,10 +7,11 @@ import random
 import shutil
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra.cloud import artifacts
+from infra.cloud import artifacts, docker
 from infra.cloud.capture import Capture, CaptureConfig
 from infra.cloud.clock import Clock
 from infra.cloud.errors import InstanceError
@@ -104,18 +105,13 @@ class Workshop:
         if "ModelName" not in declared:
             raise InstanceError(f"variant {name}: inference-component variants are not supported locally")
         container = known.get(name) or self._moto.container(endpoint.region, declared["ModelName"])
-        if not fnmatch.fnmatchcase(container.image, self._options.serve_image):
-            raise InstanceError(
-                f"image {container.image or '(none)'} is not sagestage's: needs Docker"
-                f" (this cloud starts only images that match {self._options.serve_image})"
-            )
+        image = await asyncio.to_thread(image_of, container, self._options)
         base_dir = folder / name
         archive = None if container.multi_model else container.artifact
         await asyncio.to_thread(artifacts.unpack, self._moto, archive, base_dir)
         timeout = float(declared.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_STARTUP_S))
-        make_spec = functools.partial(
-            _spec, name, base_dir, _environment(container), self.home(endpoint) / "logs", folder.name, timeout
-        )
+        spec = InstanceSpec(name, base_dir, _environment(container), self.home(endpoint) / "logs", timeout, image)
+        make_spec = functools.partial(_numbered, spec, folder.name)
         fleet = VariantFleet(self._launcher, make_spec, self._options.max_instances)
         serverless = declared.get("ServerlessConfig")
         provisioned = 0 if serverless is None else serverless.get("ProvisionedConcurrency", 0)
@@ -145,13 +141,27 @@ def _environment(container: Container) -> Mapping[str, str]:
     return {**container.environment, **more}
 
 
-def _spec(
-    variant: str, base_dir: Path, environment: Mapping[str, str], logs: Path, fleet: str, timeout_s: float, number: int
-) -> InstanceSpec:
-    return InstanceSpec(
-        variant=variant,
-        base_dir=base_dir,
-        environment=environment,
-        log=logs / f"{variant}-{number}.{fleet}.log",
-        startup_timeout_s=timeout_s,
-    )
+def image_of(container: Container, options: Options) -> str | None:
+    """The image that is run as a container; None where it is sagestage's own and runs as a process.
+
+    Raises:
+        InstanceError: it needs Docker, and there is none, or Docker does not get the image.
+    """
+    ours = fnmatch.fnmatchcase(container.image, options.serve_image)
+    if ours and (container.hosting or options.hosting) != "container":
+        return None
+    if not container.image:
+        raise InstanceError("the model has no image: create it again with one")
+    if reason := docker.why_not():
+        what = "is to run as a container" if ours else "is not sagestage's"
+        raise InstanceError(f"image {container.image} {what}: needs Docker, and {reason}")
+    try:
+        docker.have(container.image)
+    except docker.DockerError as error:
+        raise InstanceError(str(error)) from error
+    return container.image
+
+
+def _numbered(spec: InstanceSpec, fleet: str, number: int) -> InstanceSpec:
+    """The spec of one instance: `spec.log` is the folder of the logs."""
+    return replace(spec, log=spec.log / f"{spec.variant}-{number}.{fleet}.log")

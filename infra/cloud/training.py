@@ -282,6 +282,10 @@ class Training:
         if reason := docker.why_not():
             what = f"{len(job.hosts)} hosts need" if ours else f"image {job.image} is not sagestage's: needs"
             raise InstanceError(f"{what} Docker, and {reason}")
+        try:
+            docker.have(job.image)
+        except docker.DockerError as error:
+            raise InstanceError(str(error)) from error
         return job.image
 
     def _environment(self, job: Job) -> dict[str, str]:

@@ -87,7 +87,9 @@ async def start(spec: HostSpec, groups: Groups) -> Host:
         InstanceError: it cannot be started.
     """
     spec.log.parent.mkdir(parents=True, exist_ok=True)
-    words, environment = _container(spec) if spec.image is not None else (spec.command, _inherited(spec))
+    words, environment = spec.command, _inherited(spec)
+    if spec.image is not None:
+        words, environment = await _container(spec), docker.environment()
     try:
         with spec.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -114,10 +116,11 @@ def _inherited(spec: HostSpec) -> dict[str, str]:
     }
 
 
-def _container(spec: HostSpec) -> tuple[tuple[str, ...], dict[str, str]]:
+async def _container(spec: HostSpec) -> tuple[str, ...]:
     variables = [word for name, value in spec.environment.items() for word in ("--env", f"{name}={value}")]
     network = ("--network", spec.network, "--network-alias", spec.name) if spec.network else ()
-    words = docker.run_words(
-        spec.container, spec.label, *network, "--hostname", spec.name, "--volume", f"{spec.base}:/opt/ml", *variables
-    )
-    return (*words, str(spec.image), *spec.command), docker.environment()
+    options = (*network, "--hostname", spec.name, "--volume", f"{spec.base}:/opt/ml", *variables)
+    try:
+        return await docker.create(spec.container, spec.label, *options, str(spec.image), *spec.command)
+    except docker.DockerError as error:
+        raise InstanceError(str(error)) from error

@@ -1,7 +1,6 @@
 """Carrying a batch transform job out: its instances, its files, and where the answers go."""
 
 import asyncio
-import fnmatch
 import gzip
 import json
 import logging
@@ -25,6 +24,7 @@ from infra.cloud.fleet import VariantFleet
 from infra.cloud.instances import FAILURE_REASON_LENGTH, Instance, InstanceSpec, Launcher
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
+from infra.cloud.preparing import image_of
 from infra.cloud.records import arn
 
 _DEFAULT_TIMEOUT_S, _DEFAULT_RETRIES = 600, 3  # botocore: ModelClientConfig
@@ -122,15 +122,14 @@ class Works:
 
     async def _fleet(self, job: Job, folder: Path) -> VariantFleet:
         container = self._moto.container(job.region, job.request["ModelName"])
-        if not fnmatch.fnmatchcase(container.image, self._options.serve_image):
-            raise InstanceError(f"image {container.image or '(none)'} is not sagestage's: needs Docker")
+        image = await asyncio.to_thread(image_of, container, self._options)
         await asyncio.to_thread(artifacts.unpack, self._moto, container.artifact, folder)
         told = {variable: str(job.request[name]) for name, variable in _ASKED.items() if name in job.request}
         environment = {**container.environment, **job.request.get("Environment", {}), **told, "SAGEMAKER_BATCH": "true"}
 
         def spec(number: int) -> InstanceSpec:
             log_file = folder / "logs" / f"{job.name}-{number}.{job.name}.log"
-            return InstanceSpec("transform", folder, environment, log_file, _STARTUP_S)
+            return InstanceSpec("transform", folder, environment, log_file, _STARTUP_S, image)
 
         return VariantFleet(self._launcher, spec, self._options.max_instances)
 

@@ -17,7 +17,7 @@ from infra.cloud import control
 
 CONTAINER = (sys.executable, str(Path(__file__).with_name("container.py")))
 BUCKET = "artifacts"
-IMAGE = "sagestage-inference:local"
+IMAGE = "sagestage-inference:tests"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 _DEADLINE_S = 60.0
 _STEP_S = 0.05
