@@ -2,8 +2,21 @@
 
 from collections.abc import Mapping
 
-from infra.provider import appautoscaling, budgets, cloudwatch, ecr, iam, kms, logs, s3, sagemaker, sns
+from infra.provider import (
+    appautoscaling,
+    budgets,
+    cloudwatch,
+    ecr,
+    events,
+    iam,
+    kms,
+    logs,
+    monitoring,
+    s3,
+    sagemaker,
+    sns,
+)
 from infra.provider.types import ResourceType
 
-_SERVICES = (sagemaker, iam, s3, cloudwatch, appautoscaling, budgets, sns, kms, ecr, logs)
+_SERVICES = (sagemaker, monitoring, events, iam, s3, cloudwatch, appautoscaling, budgets, sns, kms, ecr, logs)
 TYPES: Mapping[str, ResourceType] = {each.pulumi_type: each for module in _SERVICES for each in module.TYPES}
