@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from infra.endpoint import Endpoint
     from infra.errors import InfraError, SpecError
     from infra.model import Model
+    from infra.monitor import Monitor
+    from infra.monitor_spec import Quality, Retraining
     from infra.platform import Budget, Registry, Repository
     from infra.spec import (
         Alarm,
@@ -46,9 +48,12 @@ _HOMES = {
     "InfraError": "errors",
     "Linear": "spec",
     "Model": "model",
+    "Monitor": "monitor",
     "Network": "spec",
+    "Quality": "monitor_spec",
     "Registry": "platform",
     "Repository": "platform",
+    "Retraining": "monitor_spec",
     "Rolling": "spec",
     "Scaling": "spec",
     "Schedule": "spec",
@@ -73,9 +78,12 @@ __all__ = [
     "InfraError",
     "Linear",
     "Model",
+    "Monitor",
     "Network",
+    "Quality",
     "Registry",
     "Repository",
+    "Retraining",
     "Rolling",
     "Scaling",
     "Schedule",

@@ -59,23 +59,23 @@ def model(home: Home, containers: Sequence[Contents], *, network: bool = False, 
     """
     statements = [
         *_read(home, containers),
-        *_pull(home, [one.image for one in containers if one.image]),
-        _allow(
+        *pull(home, [one.image for one in containers if one.image]),
+        allow(
             "WriteLogs",
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             home.arn("logs", "log-group:/aws/sagemaker/Endpoints/*"),
         ),
         # PutMetricData knows no resources: the condition is what narrows it.
-        _allow(
+        allow(
             "WriteMetrics",
             ["cloudwatch:PutMetricData"],
             "*",
             {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}},
         ),
-        *(_vpc(home) if network else []),
+        *(vpc(home) if network else []),
     ]
     if package is not None:
-        statements.append(_allow("ReadPackage", ["sagemaker:DescribeModelPackage"], package))
+        statements.append(allow("ReadPackage", ["sagemaker:DescribeModelPackage"], package))
     return document(statements)
 
 
@@ -85,10 +85,10 @@ def _read(home: Home, containers: Iterable[Contents]) -> Iterator[Statement]:
         return
     buckets = sorted({bucket for bucket, _ in found})
     keys = sorted({f"arn:{home.partition}:s3:::{bucket}/{key}" for bucket, key in found})
-    yield _allow("ReadArtifact", ["s3:GetObject"], keys[0] if len(keys) == 1 else keys)
+    yield allow("ReadArtifact", ["s3:GetObject"], keys[0] if len(keys) == 1 else keys)
     for number, bucket in enumerate(buckets):
         within = sorted({key for owner, key in found if owner == bucket})
-        yield _allow(
+        yield allow(
             f"FindArtifact{number or ''}",
             ["s3:ListBucket"],
             f"arn:{home.partition}:s3:::{bucket}",
@@ -105,14 +105,14 @@ def _place(one: Contents) -> tuple[str, str]:
     return found.bucket, found.key.replace(found.sha256, "*")
 
 
-def _vpc(home: Home) -> list[Statement]:
+def vpc(home: Home) -> list[Statement]:
     """Network interfaces in the model's subnets. EC2's describing calls know no resources.
 
     Source: SageMaker, roles, CreateModel with a VPC.
     """
     places = ("network-interface", "subnet", "security-group")
     return [
-        _allow(
+        allow(
             "MakeInterfaces",
             [
                 "ec2:CreateNetworkInterface",
@@ -122,7 +122,7 @@ def _vpc(home: Home) -> list[Statement]:
             ],
             [home.arn("ec2", f"{place}/*") for place in places],
         ),
-        _allow(
+        allow(
             "SeeNetwork",
             [
                 "ec2:DescribeDhcpOptions",
@@ -136,15 +136,15 @@ def _vpc(home: Home) -> list[Statement]:
     ]
 
 
-def _pull(home: Home, images: Iterable[str]) -> list[Statement]:
+def pull(home: Home, images: Iterable[str]) -> list[Statement]:
     """Pulling from ECR, for images that live there."""
     arns = sorted({arn for image in images if (arn := _repository(home, image)) is not None})
     if not arns:
         return []
     actions = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     return [
-        _allow("PullImage", actions, arns[0] if len(arns) == 1 else arns),
-        _allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], "*"),  # this call knows no resources
+        allow("PullImage", actions, arns[0] if len(arns) == 1 else arns),
+        allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], "*"),  # this call knows no resources
     ]
 
 
@@ -186,25 +186,25 @@ def endpoint(home: Home, uses: Uses) -> str:
     statements: list[Statement] = []
     if uses.guarded:
         alarms = home.arn("cloudwatch", f"alarm:{uses.endpoint_name}-*")
-        statements.append(_allow("WatchRollbackAlarms", ["cloudwatch:DescribeAlarms"], alarms))
+        statements.append(allow("WatchRollbackAlarms", ["cloudwatch:DescribeAlarms"], alarms))
     if uses.capture is not None:
         target = f"{s3}{uses.capture}/{CAPTURE_PREFIX}/{uses.endpoint_name}/*"
-        statements.append(_allow("WriteCapturedRecords", ["s3:PutObject"], target))
+        statements.append(allow("WriteCapturedRecords", ["s3:PutObject"], target))
     if uses.queue is not None:
         statements += [
-            _allow("ReadRequests", ["s3:GetObject"], f"{s3}{uses.queue}/{INPUT_PREFIX}/*"),
-            _allow(
+            allow("ReadRequests", ["s3:GetObject"], f"{s3}{uses.queue}/{INPUT_PREFIX}/*"),
+            allow(
                 "WriteAnswers",
                 ["s3:PutObject"],
                 [f"{s3}{uses.queue}/{prefix}/*" for prefix in (OUTPUT_PREFIX, FAILURE_PREFIX)],
             ),
         ]
     if uses.keys:
-        statements.append(_allow("UseKeys", ["kms:GenerateDataKey", "kms:Decrypt"], list(uses.keys)))
+        statements.append(allow("UseKeys", ["kms:GenerateDataKey", "kms:Decrypt"], list(uses.keys)))
     if uses.volume_key is not None:
         statements += [
-            _allow("SeeVolumeKey", ["kms:DescribeKey"], uses.volume_key),
-            _allow(
+            allow("SeeVolumeKey", ["kms:DescribeKey"], uses.volume_key),
+            allow(
                 "EncryptVolumes",
                 ["kms:CreateGrant"],
                 uses.volume_key,
@@ -212,7 +212,7 @@ def endpoint(home: Home, uses: Uses) -> str:
             ),
         ]
     if uses.topics:
-        statements.append(_allow("TellOfAnswers", ["sns:Publish"], list(uses.topics)))
+        statements.append(allow("TellOfAnswers", ["sns:Publish"], list(uses.topics)))
     return document(statements)
 
 
@@ -255,6 +255,7 @@ def tls_only(bucket_arn: str) -> str:
     )
 
 
-def _allow(sid: str, actions: list[str], resource: str | list[str], condition: Statement | None = None) -> Statement:
+def allow(sid: str, actions: list[str], resource: str | list[str], condition: Statement | None = None) -> Statement:
+    """A statement that allows these actions on these ARNs."""
     statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
     return statement if condition is None else {**statement, "Condition": condition}

@@ -149,16 +149,18 @@ def _reason(one: Bound) -> str:
 
 
 def _bound(inputs: Mapping[str, Any]) -> Bound:
+    queried = [query["metric"] for query in inputs.get("metricQueries", ()) if "metric" in query]
+    what = queried[0] if queried else inputs
     return Bound(
         name=str(inputs["name"]),
-        metric=str(inputs["metricName"]),
-        statistic=str(inputs.get("extendedStatistic") or inputs.get("statistic")),
+        metric=str(what["metricName"]),
+        statistic=str(inputs.get("extendedStatistic") or inputs.get("statistic") or what.get("stat")),
         above=str(inputs["comparisonOperator"]).startswith("GreaterThan"),
         threshold=float(inputs["threshold"]),
-        minutes=int(inputs["evaluationPeriods"]),
+        minutes=int(inputs["evaluationPeriods"]) * int(what["period"]) // PER_MINUTE,
         missing=str(inputs["treatMissingData"]),
         severity=str(inputs.get("tags", {}).get("sagestage:severity", "warning")),
-        dimensions={str(name): str(value) for name, value in inputs.get("dimensions", {}).items()},
+        dimensions={str(name): str(value) for name, value in what.get("dimensions", {}).items()},
         description=str(inputs["alarmDescription"]),
     )
 

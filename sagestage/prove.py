@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GOOD, BAD = "OK", "ALARM"
 SAMPLES = 300.0
 """Of each value that is fed: more than a p95 needs to be significant."""
+AT_MOST_1 = frozenset({"R2", "Accuracy"})
 SLACK_PERIODS, SLACK_S = 6, 3.0
 FEEDS_A_PERIOD = 3
 SLOWEST_S = 1.0
@@ -73,12 +74,12 @@ def prove(
     for side, wanted in enumerate((GOOD, BAD, GOOD)):
         on_progress(f"values that must lead to {wanted}")
         waiting = [alarm for alarm in alarms if len(proofs[alarm["AlarmName"]].reached) == side]
-        longest = max((alarm["Period"] * (alarm["EvaluationPeriods"] + SLACK_PERIODS) for alarm in waiting), default=0)
+        longest = max((period(alarm) * (alarm["EvaluationPeriods"] + SLACK_PERIODS) for alarm in waiting), default=0)
         deadline = clock() + longest / scale + SLACK_S
         while waiting and clock() < deadline:
             for alarm in alarms:
                 _feed(cloudwatch, alarm, proofs[alarm["AlarmName"]].values[wanted == BAD])
-            pause(min(SLOWEST_S, min(alarm["Period"] for alarm in alarms) / scale / FEEDS_A_PERIOD))
+            pause(min(SLOWEST_S, min(map(period, alarms)) / scale / FEEDS_A_PERIOD))
             states = _states(cloudwatch, prefix)
             for alarm in list(waiting):
                 if states.get(alarm["AlarmName"]) == wanted:
@@ -93,14 +94,31 @@ def values(alarm: Mapping[str, Any]) -> tuple[float, float]:
 
     threshold = float(alarm["Threshold"])
     above, below = 2 * threshold + 1, threshold / 2
-    known = METRICS.get(alarm["MetricName"])
+    name = series(alarm)[0]["MetricName"]
+    known = METRICS.get(name)
     if known is not None and known.highest is not None and alarm.get("Statistic") not in {"Sum", "SampleCount"}:
         above = min(above, known.highest if not known.adds_up_over else above)
-    if alarm["MetricName"].endswith("Errors"):
+    if name in AT_MOST_1:
+        above = (1 + threshold) / 2
+    if name.endswith("Errors"):
         above, below = min(above, 1.0), 0.0  # 0 or 1 a request
     if alarm["ComparisonOperator"].startswith("Greater"):
         return below, above
     return above, 0.0
+
+
+def series(alarm: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Namespace, MetricName and Dimensions of what an alarm looks at: one metric, or those of its expression."""
+    queried = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", ()) if "MetricStat" in query]
+    found = queried or [alarm]
+    return [{name: one[name] for name in ("Namespace", "MetricName", "Dimensions")} for one in found]
+
+
+def period(alarm: Mapping[str, Any]) -> int:
+    """The period that an alarm is evaluated by, in declared seconds."""
+    if "Period" in alarm:
+        return int(alarm["Period"])
+    return max(int(query["MetricStat"]["Period"]) for query in alarm["Metrics"] if "MetricStat" in query)
 
 
 def table_of(proofs: Sequence[Proof]) -> Table:
@@ -125,15 +143,19 @@ def problems(proofs: Sequence[Proof]) -> list[str]:
 
 def _words(alarm: Mapping[str, Any]) -> str:
     statistic = alarm.get("Statistic") or alarm.get("ExtendedStatistic")
+    queries = alarm.get("Metrics", ())
+    what = next((query["Expression"] for query in queries if "Expression" in query), None)
+    what = f"{statistic} {series(alarm)[0]['MetricName']}" if what is None else what
     sign = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": "≥", "LessThanThreshold": "<"}
     comparison = sign.get(alarm["ComparisonOperator"], "≤")
-    minutes = alarm["Period"] * alarm["EvaluationPeriods"] / 60
-    return f"{statistic} {alarm['MetricName']} {comparison} {alarm['Threshold']:g} for {minutes:g} min"
+    minutes = period(alarm) * alarm["EvaluationPeriods"] / 60
+    return f"{what} {comparison} {alarm['Threshold']:g} for {minutes:g} min"
 
 
 def _feed(cloudwatch: Any, alarm: Mapping[str, Any], value: float) -> None:
-    datum = {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Values": [value]}
-    cloudwatch.put_metric_data(Namespace=alarm["Namespace"], MetricData=[{**datum, "Counts": [SAMPLES]}])
+    for one in series(alarm):
+        datum = {"MetricName": one["MetricName"], "Dimensions": one["Dimensions"], "Values": [value]}
+        cloudwatch.put_metric_data(Namespace=one["Namespace"], MetricData=[{**datum, "Counts": [SAMPLES]}])
 
 
 def _states(cloudwatch: Any, prefix: str) -> dict[str, str]:

@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = options.pop("command")
     debug = options.pop("debug")
     try:
+        if command == "release":
+            from training import release  # noqa: PLC0415  # not needed for --help
+
+            return release.run(_say)
         if command == monitoring.JOB or (not options and monitoring.is_job()):
             return monitoring.run(options, _say)
         return _options_run(options) if options else _container_run()
@@ -156,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
         text = HELP.get(name, name.replace("_", " "))
         train.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=f"{text}{default}".replace("%", "%%"))
     monitoring.add_to(commands, form)
+    release = commands.add_parser("release", help="register what a retraining made, by variables of its pipeline")
+    release.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

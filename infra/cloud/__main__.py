@@ -31,6 +31,7 @@ from infra.cloud.journal import Journal
 from infra.cloud.later import Later
 from infra.cloud.logs import Logs
 from infra.cloud.metrics import Metrics
+from infra.cloud.monitoring import Monitoring
 from infra.cloud.moto_app import ACCOUNT, Moto
 from infra.cloud.moto_cloudwatch import Calls
 from infra.cloud.options import (
@@ -44,6 +45,7 @@ from infra.cloud.options import (
     Options,
     require_sensible,
 )
+from infra.cloud.processes import Processes
 from infra.cloud.runtime import Runtime
 from infra.cloud.serverless import Cooler
 from infra.cloud.training import Training
@@ -221,8 +223,10 @@ async def _serve(
     record = info.model_dump(mode="json")
     later = Later(moto, metrics, watch.clock, hosting.capacity)
     training = Training(options, moto, groups, watch)
+    api = Api(hosting, moto, transforms, training)
+    monitoring = Monitoring(api, Processes(options, groups, moto), hosting, watch, journal)
     front = Front(
-        Api(hosting, moto, transforms, training),
+        api,
         Runtime(hosting, metrics, later, options.time_scale),
         moto,
         options.region,
@@ -251,6 +255,7 @@ async def _serve(
         )
     )
     follower = asyncio.create_task(_follow_logs(hosting, transforms, Logs(moto)))
+    monitors = asyncio.create_task(monitoring.run())
     try:
         with contextlib.suppress(TimeoutError):  # what takes longer comes in service later
             async with asyncio.timeout(_RESTORE_S):
@@ -261,10 +266,9 @@ async def _serve(
         await stopping.wait()
     finally:
         log.info("stopping")
-        restored.cancel()
-        watcher.cancel()
-        follower.cancel()
-        scaler.cancel()
+        for task in (restored, watcher, follower, scaler, monitors):
+            task.cancel()
+        await asyncio.gather(monitors, return_exceptions=True)
         await site.stop()
         await transforms.close()
         await training.close()

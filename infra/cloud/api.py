@@ -45,6 +45,11 @@ class Api:
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
         }
+        self.tagged: list[Callable[[str, str], dict[str, str] | None]] = [
+            self._store.tagged,
+            self._transforms.tagged,
+            self._training.tagged,
+        ]
 
     def call(self, name: str, region: str, params: Params) -> Answer | None:
         """Answer an operation; None when it is not hosting's, or tags what moto keeps.
@@ -59,9 +64,7 @@ class Api:
             answer = self.calls[name](region, params)
         elif name in self.tag_calls:
             resource = str(params.get("ResourceArn", ""))
-            tags = self._store.tagged(region, resource)
-            tags = self._transforms.tagged(region, resource) if tags is None else tags
-            tags = self._training.tagged(region, resource) if tags is None else tags
+            tags = next((found for look in self.tagged if (found := look(region, resource)) is not None), None)
             if tags is not None:
                 validate(name, params)
                 answer = self.tag_calls[name](tags, params)

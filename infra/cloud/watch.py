@@ -72,6 +72,8 @@ class Watch:
         # A declared second, or ten where time runs fast: ten seconds are the shortest period there is.
         self.store = Store(1 / clock.scale if clock.scale < 10 else 10 / clock.scale)
         self.alarms: dict[tuple[str, str], Alarm] = {}
+        self.heard: list[Callable[[str, str, str, tuple[str, str], str], None]] = []
+        """Told of every change of state: region, name, ARN, the state before and after, the reason."""
         self._account = account
         self._act = act
         self._lock = threading.RLock()
@@ -137,6 +139,8 @@ class Watch:
         log.info("alarm %s: %s: %s", alarm.name, summary, verdict.reason)
         for action in actions:
             self._set_off(alarm, str(action), before["stateValue"])
+        for hear in self.heard:
+            hear(alarm.region, alarm.name, alarm.arn, (before["stateValue"], alarm.state), alarm.reason)
 
     def tick(self, now: float) -> None:
         """Evaluate every alarm of which a period has ended.

@@ -19,6 +19,7 @@ ENDPOINT_NAMES: Mapping[str, tuple[str, ...]] = {
     "budgets": ("budgets",),
     "cloudwatch": ("cloudwatch",),
     "ecr": ("ecr",),
+    "events": ("eventbridge", "events", "cloudwatchevents"),
     "iam": ("iam",),
     "kms": ("kms",),
     "logs": ("logs", "cloudwatchlogs", "cloudwatchlog"),

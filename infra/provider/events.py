@@ -36,8 +36,9 @@ RULE = ResourceType(
     ),
     outputs={"arn": "Arn"},
     props=props(
-        "description eventBusName! roleArn scheduleExpression",
+        "description roleArn scheduleExpression",
         name=Prop(replaces=True),
+        eventBusName=Prop(replaces=True, default="default"),
         namePrefix=Prop(replaces=True, sent=False),
         eventPattern=Prop(json=True),
         forceDestroy=Prop(sent=False),
@@ -126,7 +127,7 @@ TARGET = TargetType(
         inputPath=Prop(sent=False),
         roleArn=Prop(sent=False),
         sagemakerPipelineTarget=Prop(sent=False),
-        eventBusName=Prop(replaces=True, sent=False),
+        eventBusName=Prop(replaces=True, sent=False, default="default"),
         forceDestroy=Prop(sent=False),
         **{
             name: Prop(unsupported=_NO_OTHERS)

@@ -6,6 +6,16 @@ from infra.provider.difference import Kind
 from infra.provider.props import Prop, props
 from infra.provider.sagemaker import NAME, TAGGING
 from infra.provider.types import ResourceType
+from infra.provider.values import Plain
+
+
+def _output_back(config: Plain) -> Plain:
+    """`monitoringOutputs` is one object in Pulumi, and a list of one in the API."""
+    outputs = config.get("monitoringOutputs") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(outputs, list) or len(outputs) != 1:
+        return config
+    return {**config, "monitoringOutputs": outputs[0]}
+
 
 JOB_DEFINITION = ResourceType(
     pulumi_type="aws:sagemaker/dataQualityJobDefinition:DataQualityJobDefinition",
@@ -18,8 +28,9 @@ JOB_DEFINITION = ResourceType(
     outputs={"arn": "JobDefinitionArn"},
     props=props(
         # The real provider plans a change of the role as an update, and SageMaker has no call for it.
-        "dataQualityAppSpecification!* dataQualityBaselineConfig! dataQualityJobInput!* dataQualityJobOutputConfig!* "
-        "jobResources!* networkConfig! roleArn*",
+        "dataQualityAppSpecification!* dataQualityBaselineConfig! dataQualityJobInput!* jobResources!* "
+        "networkConfig! roleArn*",
+        dataQualityJobOutputConfig=Prop(replaces=True, required=True, back=_output_back),
         name=Prop(member="JobDefinitionName", replaces=True),
         stoppingCondition=Prop(replaces=True, exceptions={(Kind.DELETE, ""): False}),
     ),

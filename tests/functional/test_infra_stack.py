@@ -80,7 +80,7 @@ def test_a_refused_declaration_is_one_line_and_makes_nothing(stack: Stack) -> No
 def test_an_unknown_program_is_refused_with_those_there_are(stack: Stack) -> None:
     file = stack.root / "stacks" / "Pulumi.local.yaml"
     file.write_text(file.read_text().replace("program: demand", "program: supply"))
-    with pytest.raises(EngineError, match="must be one of demand, nightly, got 'supply'"):
+    with pytest.raises(EngineError, match="must be one of demand, nightly, watched, got 'supply'"):
         stack.engine().preview()
 
 

@@ -7,8 +7,8 @@ blocks of consecutive training rows (the moving-block bootstrap: Kuensch 1989), 
 - a block is twice the integrated autocorrelation time of the worst column (Sokal's window) long; what cutting windows
   into blocks loses is given back: by the ratio of the mean index of uncut windows to that of those in blocks;
 - the baseline is a sample too: indices of n rows against N are 1 + n / N times those against the truth;
-- N rows with autocorrelation time t tell a variance no better than with relative error sqrt(2 t / N): chance is
-  taken to be its upper 99 % bound, for a false alarm costs more than a late one.
+- N rows of a column with autocorrelation time t tell a variance no better than with relative error sqrt(2 t / N):
+  chance is taken to be its upper 99 % bound, for a false alarm costs more than a late one.
 
 Of each column's indices a scaled chi-square gives p-values, and the smallest over the columns of each drawn window is
 what the level is corrected by (Westfall and Young 1993): columns that move together are no reason for more alarms.
@@ -103,33 +103,36 @@ def draw(
     worth = np.ones(total) if weights is None else weights
     effective_total = float(worth.sum() ** 2 / np.square(worth).sum())
     length = max(round(rows * total / effective_total), 1)  # weights make rows worth less: as many more are drawn
-    time = max((autocorrelation_time(series[:, column]) for column in range(columns)), default=1.0)
+    times = [autocorrelation_time(series[:, column]) for column in range(columns)]
+    time = max(times, default=1.0)
     block = int(min(max(BLOCK_TIMES * time, SHORTEST_BLOCK), length, max(total // 4, 1)))
     random = np.random.Generator(np.random.PCG64(seed))
     pieces = _starts(random, total, min(length, MOST_BLOCKS * block), block, draws)
     uncut = _starts(random, total, length, min(length, max(total // 4, 1)), draws) if block < length else pieces
-    grow = (1.0 + length / total) * (1.0 + UPPER * math.sqrt(2.0 * time / total))
-    found, ratios = [], []
+    found: list[Floats] = []
+    ratios: list[float] = []
+    grow: list[float] = []
     for column in range(columns):
         sums = _summed(series[:, column], sizes[column], worth)
         whole = sums[-1]
         cut = _indices(sums, pieces, whole) * (_rows(pieces) / length)
         mean, scale = float(cut.mean()), float(_indices(sums, uncut, whole).mean())
         found.append(cut)
+        grow.append((1.0 + length / total) * (1.0 + UPPER * math.sqrt(2.0 * times[column] / total)))
         ratios.append(scale / mean if mean > 0.0 else 1.0)
     lost = max(1.0, float(np.mean(ratios))) if ratios and block > SHORTEST_BLOCK else 1.0
     return _judged(found, grow, lost, (rows, total), (block, time))
 
 
 def _judged(
-    found: Sequence[Floats], grow: float, lost: float, sizes: tuple[int, int], lengths: tuple[int, float]
+    found: Sequence[Floats], grow: Sequence[float], lost: float, sizes: tuple[int, int], lengths: tuple[int, float]
 ) -> Drawn:
     """The level, corrected for the number of columns, as a bound on each column's index."""
     (rows, total), (block, time) = sizes, lengths
     fits = []
     smallest: Floats | None = None
-    for cut in found:
-        values = cut * grow * lost
+    for cut, growth in zip(found, grow, strict=True):
+        values = cut * growth * lost
         mean, variance = float(values.mean()), float(values.var())
         least = 1.0 / rows + 1.0 / total  # what one degree of freedom is worth: a constant column has none
         freedom, scale = (2.0 * mean**2 / variance, variance / (2.0 * mean)) if variance > 0.0 else (1.0, least)

@@ -245,7 +245,7 @@ def test_capture_with_a_key_encrypts_bucket_and_records_and_lets_the_role_use_it
 
 
 def test_an_unknown_program_names_those_there_are(deploy: Deploy, demand: Program) -> None:
-    with pytest.raises(pulumi.RunError, match="must be one of demand, nightly, got 'nothing'"):
+    with pytest.raises(pulumi.RunError, match="must be one of demand, nightly, watched, got 'nothing'"):
         deploy(demand, program="nothing")
 
 
