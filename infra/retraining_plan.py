@@ -179,7 +179,7 @@ def policy(home: Home, spec: MonitorSpec, wish: Retraining, known: Known, model_
             allow(
                 "MakeModels",
                 ["sagemaker:DescribeEndpointConfig", "sagemaker:CreateEndpointConfig", "sagemaker:DescribeModel",
-                 "sagemaker:CreateModel"],
+                 "sagemaker:CreateModel", "sagemaker:ListTags", "sagemaker:AddTags"],
                 [home.arn("sagemaker", "endpoint-config/*"), home.arn("sagemaker", "model/*")],
             ),
         ]  # fmt: skip

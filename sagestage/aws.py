@@ -64,4 +64,6 @@ def upload(info: CloudInfo, archive: Path, key: str) -> str:
         s3.create_bucket(Bucket=bucket)
     if key not in {found["Key"] for found in s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents", [])}:
         s3.upload_file(str(archive), bucket, key)
+        for beside in archive.parent.glob("*.json"):  # the baseline that monitors compare with
+            s3.upload_file(str(beside), bucket, f"{key.rpartition('/')[0]}/{beside.name}")
     return f"s3://{bucket}/{key}"

@@ -78,10 +78,20 @@ def rehearse(
     prove_alarms: Annotated[
         bool, typer.Option("--prove-alarms", help="Show of every alarm that it fires and recovers.")
     ] = False,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Another play: traffic shifts, an alarm fires, a new model is rolled out.")
+    ] = False,
     down: Annotated[bool, typer.Option("--down", help="Stop the cloud at the end.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train, package, preview, deploy and test two models on this machine: the whole deployment, without AWS."""
+    if drift:
+        if data or target or order_by or drop or gate:
+            raise SagestageError("--drift plays on the generated data: leave out --data, --target, --order-by, --gate")
+        from sagestage import drifting
+
+        drifting.rehearse(Project.find(), seed=seed, time_scale=time_scale, down=down, as_json=as_json)
+        return
     from sagestage.rehearse import Options
     from sagestage.rehearse import rehearse as run
 
@@ -392,6 +402,28 @@ def alarms(
     from sagestage.alarms import show
 
     show(Project.find(), stack, prometheus=prometheus, as_json=as_json)
+
+
+@app.command(epilog="Example: sagestage monitor sagestage-local-demand --window 1h --json")
+def monitor(
+    endpoint: Annotated[str | None, typer.Argument(help="The endpoint; the only one there is, by default.")] = None,
+    *,
+    window: Annotated[str, typer.Option(help="How far back: 1h, 90m, 30s or 1d.")] = "1h",
+    ground_truth: Annotated[str | None, typer.Option(help="Labels: a folder or s3:// prefix of JSON Lines.")] = None,
+    segment: Annotated[str | None, typer.Option(help="Tell quality apart by this column's values.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Put the metrics into CloudWatch.")] = False,
+    on: Annotated[str, typer.Option("--on", help="embedded, or aws.")] = "embedded",
+    expect_no_drift: Annotated[
+        bool, typer.Option("--expect-no-drift", help="Exit code 2 when columns drifted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold an endpoint's captured traffic against the rows that its models learnt from, for one window, now."""
+    from sagestage.monitoring import Request
+    from sagestage.monitoring import run as look
+
+    request = Request(endpoint, window, ground_truth, segment, publish, on, expect_no_drift)
+    raise typer.Exit(look(Project.find(), request, as_json=as_json))
 
 
 @app.command(epilog="Example: pulumi stack export --stack prod | sagestage prune --stack prod --state - --yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import string
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ def template_of(root: Path) -> Path:
 def write_local(root: Path, values: Mapping[str, str]) -> Path:
     """Make the local stack's file from its template, keeping what `pulumi` itself wrote into it (its salt).
 
+    A value that the template does not ask for and Pulumi.yaml declares is set as well: another program and its keys.
+
     Raises:
         SagestageError: there is no template, or it names a value that is not given.
     """
@@ -55,6 +58,7 @@ def write_local(root: Path, values: Mapping[str, str]) -> Path:
         raise SagestageError(f"{template} is missing: it is what {target.name} is made from") from None
     except KeyError as error:
         raise SagestageError(f"{template}: no value for ${{{error.args[0]}}}; known are {', '.join(values)}") from None
+    text = _with(root, text, values)
     if target.exists() and (salt := _load(target).get("encryptionsalt")):
         text = f"{text.rstrip()}\nencryptionsalt: {salt}\n"
     if not target.exists() or target.read_text() != text:
@@ -62,6 +66,25 @@ def write_local(root: Path, values: Mapping[str, str]) -> Path:
         partial.write_text(text)
         partial.replace(target)
     return target
+
+
+def _with(root: Path, text: str, values: Mapping[str, str]) -> str:
+    """The file's text with the values that the project declares."""
+    own = f"{project_name(root)}:"
+    declared = {str(key).removeprefix(own) for key in _load(root / "Pulumi.yaml").get("config") or {}}
+    config = yaml.safe_load(text)["config"]
+    lines = text.splitlines()
+    for name, value in values.items():
+        key = f"{own}{name}"
+        if name not in declared or str(config.get(key, "")) == value:
+            continue
+        line = f"  {key}: {json.dumps(value)}"
+        known = [number for number, one in enumerate(lines) if one.startswith(f"  {key}:")]
+        if known:
+            lines[known[0]] = line
+        else:
+            lines.insert(lines.index("config:") + 1, line)
+    return "\n".join(lines) + "\n"
 
 
 def read(root: Path, stack: str) -> dict[str, Any]:

@@ -157,7 +157,9 @@ def roll_out(wish: Release, sagemaker: Any, artifact: str, digest: str) -> str:
     container["Environment"] = {**container.get("Environment", {}), DIGEST_VARIABLE: digest}
     name = f"{wish.endpoint[:40]}-retrained-{digest[:12]}"
     optional = {key: model[key] for key in ("VpcConfig", "EnableNetworkIsolation") if model.get(key)}
-    tags = [{"Key": "sagestage:endpoint", "Value": wish.endpoint}, {"Key": DIGEST_TAG, "Value": digest}]
+    kept = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=config["EndpointConfigArn"])["Tags"]}
+    kept = {key: value for key, value in kept.items() if not key.startswith("aws:")} | {DIGEST_TAG: digest}
+    tags = [{"Key": key, "Value": value} for key, value in kept.items()]  # so that `sagestage prune` finds them
     sagemaker.create_model(
         ModelName=name, ExecutionRoleArn=model["ExecutionRoleArn"], PrimaryContainer=container, Tags=tags, **optional
     )

@@ -224,7 +224,6 @@ async def _serve(
     later = Later(moto, metrics, watch.clock, hosting.capacity)
     training = Training(options, moto, groups, watch)
     api = Api(hosting, moto, transforms, training)
-    monitoring = Monitoring(api, Processes(options, groups, moto), hosting, watch, journal)
     front = Front(
         api,
         Runtime(hosting, metrics, later, options.time_scale),
@@ -233,6 +232,7 @@ async def _serve(
         lambda: {**record, **hosting.status()},
         training.interrupt,
     )
+    monitors = asyncio.create_task(Monitoring(api, Processes(options, groups, moto), hosting, watch, journal).run())
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -255,7 +255,6 @@ async def _serve(
         )
     )
     follower = asyncio.create_task(_follow_logs(hosting, transforms, Logs(moto)))
-    monitors = asyncio.create_task(monitoring.run())
     try:
         with contextlib.suppress(TimeoutError):  # what takes longer comes in service later
             async with asyncio.timeout(_RESTORE_S):
