@@ -253,6 +253,7 @@ class Monitor(pulumi.ComponentResource):
         aws.cloudwatch.EventTarget(
             name,
             rule=rule.name,
+            target_id="retraining",
             arn=pipeline.arn,
             role_arn=starter.arn,
             sagemaker_pipeline_target={},

@@ -61,10 +61,12 @@ def _held(story: Story, metric: str) -> list[float | None]:
 
 
 def _alarming(story: Story) -> list[bool]:
-    return [
-        any("champion-drift" in names for at, names in story.alarms if begin <= at < end)
-        for begin, end in _edges(story)
-    ]
+    """Whether the alarm was in ALARM, by step; where nobody looked, it is what it was."""
+    found: list[bool] = []
+    for begin, end in _edges(story):
+        looks = ["champion-drift" in names for at, names in story.alarms if begin <= at < end]
+        found.append(any(looks) if looks else bool(found and found[-1]))
+    return found
 
 
 def _shares(story: Story) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,9 @@ class TargetType(ResourceType):
     """A target is an entry of its rule; its calls take and answer lists."""
 
     def make(self, aws: Aws, inputs: Properties, tags: Any, timeout_s: float) -> str:
-        """Put the target; the answer is `<rule>-<target>`."""
+        """Put the target; the answer is `<rule>-<target>`. One without an id gets one, as from the real provider."""
         del tags, timeout_s
-        self._put(aws, inputs)
+        self._put(aws, _identified(inputs))
         return self.identify(inputs)
 
     def find(self, aws: Aws, resource_id: str, state: Properties) -> Properties | None:
@@ -94,19 +95,32 @@ class TargetType(ResourceType):
             if not error.missing:
                 raise
 
+    def identify(self, inputs: Properties) -> str:
+        """`<rule>-<target>`."""
+        return super().identify(_identified(inputs))
+
     def encoded(self, operation: str, inputs: Properties, issues: list[Issue]) -> dict[str, Any]:
         """The rule, and its one entry."""
         params = super().encoded(operation, inputs, issues)
         shape = input_shape(self.service, self.create).members["Targets"].member
+        given = _identified(inputs)
         entry = {
-            member: encode(shape.members[member], inputs[name], name, issues)
+            member: encode(shape.members[member], given[name], name, issues)
             for name, member in {**_MEMBERS, "targetId": "Id"}.items()
-            if inputs.get(name) is not None
+            if given.get(name) is not None
         }
         return {**params, "Targets": [entry]}
 
     def _put(self, aws: Aws, inputs: Properties) -> None:
         self.call(aws, self.create, self.request(self.create, inputs), inputs)
+
+
+def _identified(inputs: Properties) -> Properties:
+    """With an id for the target, where the program gives none."""
+    if inputs.get("targetId"):
+        return inputs
+    made = hashlib.sha256(f"{inputs.get('rule')} {inputs.get('arn')}".encode()).hexdigest()
+    return {**inputs, "targetId": f"terraform-{made[:26]}"}
 
 
 TARGET = TargetType(
@@ -118,10 +132,9 @@ TARGET = TargetType(
     delete="RemoveTargets",
     key=("rule", "targetId"),
     separator="-",
-    name=AutoName(property="targetId", limit=64),
     props=props(
         "rule!*",
-        targetId=Prop(replaces=True, sent=False),
+        targetId=Prop(replaces=True, sent=False, computed=True),
         arn=Prop(required=True, sent=False),
         input=Prop(sent=False),
         inputPath=Prop(sent=False),
