@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-engine bench-training soak
+.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-engine bench-training bench-monitor soak
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench-cloud: $(STAMP)  ## time the embedded cloud's front beside one instance's 
 
 bench-training: $(STAMP)  ## time the preparation and training of a million rows beside pandas and bare torch
 	@$(BIN)/python benchmarks/training/bench.py $(ARGS)
+
+bench-monitor: $(STAMP)  ## the monitor: false alarms and detections by simulation, speed, memory; saves docs/monitoring.md
+	@$(BIN)/python benchmarks/monitor/bench.py $(ARGS)
 
 soak: $(STAMP)  ## a hundred updates and rollbacks under load: no request may be lost
 	@$(BIN)/python benchmarks/cloud/soak.py $(ARGS)

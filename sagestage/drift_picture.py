@@ -16,7 +16,8 @@ from sagestage.picture import bars
 if TYPE_CHECKING:
     from sagestage.drifting import Story
 
-WIDTH, LEFT, RIGHT, TOP = 960, 118, 20, 92
+WIDTH, LEFT, RIGHT, TOP = 960, 156, 20, 104
+LETTER = 6.4
 LANE, GAP = 92, 22
 STEPS = 60
 BOUND, QUALITY_BOUND = 0.3, 0.7
@@ -105,10 +106,14 @@ def _svg(story: Story) -> Iterator[str]:
     yield from _lane(story, tops[1], "columns drifted", "DriftedColumns", None, 0.0)
     yield from _lane(story, tops[2], "R²", "R2", QUALITY_BOUND, min([0.0, *_values(story, "R2")]))
     yield from _answers(story, tops[3])
-    for number, event in enumerate(story.events):
-        x = _x(story, event.at)
-        anchor = "end" if x > WIDTH * 0.7 else "start"
-        y = 62 + 13 * (number % 2)
+    ends = [0.0, 0.0, 0.0]  # how far the events in each line of texts reach
+    for event in story.events:
+        x, length = _x(story, event.at), LETTER * len(event.what)
+        anchor = "end" if x + length > WIDTH - RIGHT else "start"
+        left = x - length if anchor == "end" else x
+        line = next((number for number, end in enumerate(ends) if end < left), len(ends) - 1)
+        ends[line] = left + length
+        y = 62 + 14 * line
         yield f'<line class="e" x1="{x:.1f}" x2="{x:.1f}" y1="{y + 3}" y2="{height - 28}" stroke-opacity=".35"/>'
         aside = x + (-4 if anchor == "end" else 4)
         yield f'<text x="{aside:.1f}" y="{y}" text-anchor="{anchor}">{escape(event.what)}</text>'

@@ -125,7 +125,8 @@ def _judged(
             files, Plan(settings.captured, then, baselines, pairs, settings.segment), readers=settings.readers
         )
         found.problems[Problem.NO_ID] += earlier.problems[Problem.NO_ID]
-    labels = truth.collect(settings.truth, pairs, found.problems)
+    since = settings.window.earlier(settings.truth_delay_s).start  # a label is not there before its record
+    labels = truth.collect(settings.truth, pairs, found.problems, since)
     return judge(pairs, baselines, found.problems), labels
 
 

@@ -74,9 +74,9 @@ def _variant(one: VariantFinding, metrics: dict[Monitored, float]) -> Iterator[s
     if one.drawn is not None:
         block = f"in blocks of {one.drawn.block:,} rows" if one.drawn.block < one.rows else "uncut"
         yield (
-            f'<p class="soft">{one.rows:,} rows; rows stay alike for about {one.drawn.time:,.0f} rows, so this window'
-            f" is worth {one.drawn.effective:,.0f} independent ones. Chance: windows of as many training rows, drawn"
-            f" {block}.</p>{KEY}"
+            f'<p class="soft">{one.rows:,} rows. In its slowest column rows stay alike for about'
+            f" {one.drawn.time:,.0f}: there the window is worth {one.drawn.effective:,.0f} independent ones. Chance:"
+            f" windows of as many training rows, drawn {block}.</p>{KEY}"
         )
     shown = [*([] if one.prediction is None else [one.prediction]), *one.columns]
     charts = [_card(column) for column in shown if column.scale.monitored and column.count][:SHOWN_COLUMNS]
@@ -155,7 +155,7 @@ def _short(column: ColumnFinding, cell: int, step: float) -> str:
         text = scale.label(cell)
     else:
         edge = scale.edges[cell] if cell < len(scale.edges) else None
-        text = f"{edge:.2g}" if edge is not None else "above"
+        text = "above" if edge is None else f"{edge:.3g}" if abs(edge) >= 100 else f"{edge:.2g}"
     return text[: max(int(step / 5), 2)]
 
 

@@ -47,7 +47,7 @@ class Rows:
         self._target = target
         self._count = len(columns)
         pick = itemgetter(*self.names) if self._count > 1 else None
-        self._pick: Callable[[Mapping[str, Any]], Row] = pick or (lambda row: (row[self.names[0]],))
+        self.pick: Callable[[Mapping[str, Any]], Row] = pick or (lambda row: (row[self.names[0]],))
 
     def read(self, body: bytes | str, content_type: str, header: str) -> list[Row | None]:
         """All rows of a body.
@@ -90,7 +90,7 @@ class Rows:
         if len(instance) != self._count and not (len(instance) == self._count + 1 and self._target in instance):
             return None
         try:
-            return self._pick(instance)
+            return self.pick(instance)
         except KeyError:
             return None
 

@@ -108,7 +108,9 @@ def _read(files: list[File], plan: Plan, reader: int) -> Read:
     system, _ = storage.filesystem(plan.place)
     result = Read()
     with Pairs.writer(plan.pairs, reader) as pairs:
-        readers = {variant: _Reader(baseline, plan, result, pairs) for variant, baseline in plan.baselines.items()}
+        readers = {
+            variant: _Reader(variant, baseline, plan, result, pairs) for variant, baseline in plan.baselines.items()
+        }
         for file in files:
             one = readers.get(file.variant)
             try:
@@ -133,8 +135,12 @@ def _lines(system: Any, file: File) -> Iterator[bytes]:
 class _Reader:
     """One variant's records."""
 
-    def __init__(self, baseline: Baseline, plan: Plan, result: Read, pairs: Pairs) -> None:
-        self._baseline = baseline
+    def __init__(self, variant: str, baseline: Baseline, plan: Plan, result: Read, pairs: Pairs) -> None:
+        self._variant, self._baseline = variant, baseline
+        self._known, self._width = baseline.version, len(baseline.columns)
+        self._quick = bool(self._known) and not pairs.open
+        self._lists: tuple[list[Row], list[Any]] = ([], [])
+        self._first, self._last = "~", ""  # after and before every time
         self._rows = Rows(baseline.columns, baseline.target)
         self._result, self._problems, self._pairs = result, result.problems, pairs
         self._window = plan.window
@@ -146,14 +152,14 @@ class _Reader:
 
     def take(self, line: bytes, file: File) -> None:
         """Count a record, if it belongs to the window."""
-        if not line.strip():
-            return
         try:
             record = orjson.loads(line)
             data, metadata = record["captureData"], record["eventMetadata"]
             made = metadata["inferenceTime"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            self._problems[Problem.LINE] += 1
+            self._problems[Problem.LINE] += bool(line.strip())
+            return
+        if self._quick and self._took_quickly(data, made, file):
             return
         if not self._belongs(made, file):
             return
@@ -177,6 +183,55 @@ class _Reader:
         self._count(
             file.variant, version, given, None if told is None else Told(told.values, told.probabilities), metadata
         )
+
+    def _took_quickly(self, data: Any, made: Any, file: File) -> bool:
+        """Count what nearly all records are: one JSON row with one answer of the baseline's model, in time.
+
+        Takes a third of the time of the closer look. False: nothing was counted, look closer.
+        """
+        try:
+            given, said = data["endpointInput"], data["endpointOutput"]
+            if (
+                given["observedContentType"] != JSON
+                or said["observedContentType"] != JSON
+                or given["encoding"] != "JSON"
+                or said["encoding"] != "JSON"
+                or len(made) != CLOCK_FORM
+                or not made.startswith(file.prefix)
+                or not self._begin <= made < self._end
+            ):
+                return False
+            (row,) = orjson.loads(given["data"])["instances"]
+            answer = orjson.loads(said["data"])
+            if len(row) != self._width or answer["model_version"] != self._known:
+                return False
+            picked = self._rows.pick(row)
+            (value,) = answer["labels"] if "labels" in answer else answer["predictions"]
+        except (KeyError, TypeError, ValueError):  # a JSONDecodeError is a ValueError
+            return False
+        rows, values = self._lists
+        rows.append(picked)
+        values.append(value)
+        if made < self._first:  # noqa: PLR1730  # a call of min takes longer than the rest of these lines
+            self._first = made
+        if made > self._last:  # noqa: PLR1730  # likewise
+            self._last = made
+        if len(rows) >= BATCH_ROWS:
+            self._flush_quick()
+        return True
+
+    def _flush_quick(self) -> None:
+        rows, values = self._lists
+        if not rows:
+            return
+        key = (self._variant, self._known)
+        tally = self._result.tallies.setdefault(key, Tally.of(self._baseline))
+        tally.records += len(rows)
+        tally.seen_at(self._first)
+        tally.seen_at(self._last)
+        tally.add(rows, values)
+        self._result.records[self._variant] = self._result.records.get(self._variant, 0) + len(rows)
+        self._lists, self._first, self._last = ([], []), "~", ""
 
     def _count(self, variant: str, version: str, given: Any, told: Told | None, metadata: Mapping[str, Any]) -> None:
         rows: list[Row | None] = []
@@ -229,7 +284,7 @@ class _Reader:
     def _belongs(self, made: Any, file: File) -> bool:
         """Whether a record is of the window: by its own time, or by its file's hour where that cannot be right."""
         hour = file.hour
-        if type(made) is str and made.startswith(f"{hour:%Y-%m-%dT%H:}") and len(made) == CLOCK_FORM:
+        if type(made) is str and made.startswith(file.prefix) and len(made) == CLOCK_FORM:
             return self._begin <= made < self._end
         try:
             at = datetime.fromisoformat(made)
@@ -244,6 +299,7 @@ class _Reader:
 
     def flush(self) -> None:
         """Count what waits."""
+        self._flush_quick()
         for key in list(self._waiting):
             self._flush(key)
 

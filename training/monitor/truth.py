@@ -7,7 +7,9 @@ may be late and there need not be one for every record.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from training.monitor.pairs import Pairs
 from training.monitor.problems import Problem, Problems
 
 ENDINGS = (".jsonl", ".json", ".jsonl.gz")
+_HOUR = re.compile(r"/(\d{4})/([01]\d)/([0-3]\d)/([0-2]\d)/[^/]+$")
 
 
-def collect(place: Path | str, folder: Path, problems: Problems) -> int:
+def collect(place: Path | str, folder: Path, problems: Problems, since: datetime | None = None) -> int:
     """Deal the labels of a folder, a prefix or a file into parts beside the predictions; how many lines there were.
+
+    Files that lie below an hour, `yyyy/mm/dd/hh/`, are not read where that hour had ended by `since`.
 
     Raises:
         DataError: the place is gone or cannot be read.
@@ -40,7 +45,11 @@ def collect(place: Path | str, folder: Path, problems: Problems) -> int:
             if info.type == fs.FileType.File
             else system.get_file_info(fs.FileSelector(info.path, recursive=True))
         )
-        paths = sorted(one.path for one in below if one.type == fs.FileType.File and one.path.endswith(ENDINGS))
+        paths = sorted(
+            one.path
+            for one in below
+            if one.type == fs.FileType.File and one.path.endswith(ENDINGS) and not _over(one.path, since)
+        )
         for path in paths:
             with system.open_input_stream(path, compression="gzip" if path.endswith(".gz") else None) as stream:
                 for line in _lines(stream):
@@ -51,6 +60,15 @@ def collect(place: Path | str, folder: Path, problems: Problems) -> int:
                     else:
                         kept.write(*found)
     return lines
+
+
+def _over(path: str, since: datetime | None) -> bool:
+    """Whether a file's hour had ended by then."""
+    found = _HOUR.search(path)
+    if since is None or found is None:
+        return False
+    year, month, day, hour = (int(part) for part in found.groups())
+    return datetime(year, month, day, hour, tzinfo=UTC) + timedelta(hours=1) <= since
 
 
 def _lines(stream: Any) -> Iterator[bytes]:

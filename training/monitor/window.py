@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from training import storage
@@ -53,14 +54,19 @@ class Window:
         return f"{self.start:%F %T} to {self.end:%F %T} UTC"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class File:
-    """One capture file. `bytes` is its size."""
+    """One capture file. `bytes` is its size, `prefix` how the times of its hour begin."""
 
     path: str
     variant: str
     hour: datetime
     bytes: int
+
+    @cached_property
+    def prefix(self) -> str:
+        """Such as 2026-01-31T12:."""
+        return f"{self.hour:%Y-%m-%dT%H:}"
 
 
 def seconds(text: str) -> float:
