@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def prove(
 ) -> list[Proof]:
     """Feed every metric alarm whose name begins with `prefix`, all at once: good values, bad ones, good ones.
 
+    Composite alarms are not fed: they have to follow the alarms that they name.
+
     Args:
         cloudwatch: a boto3 client of the embedded CloudWatch.
         prefix: of the alarms' names.
@@ -66,20 +69,21 @@ def prove(
     Raises:
         SagestageError: there is no alarm.
     """
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
-    alarms = [alarm for page in pages for alarm in page["MetricAlarms"]]
-    if not alarms:
+    found = _alarms(cloudwatch, prefix)
+    if not found:
         raise SagestageError(f"no alarm's name begins with {prefix}: declare alarms=[…] on the endpoint")
-    proofs = {alarm["AlarmName"]: Proof(alarm["AlarmName"], _words(alarm), values(alarm), []) for alarm in alarms}
+    proofs = {alarm["AlarmName"]: Proof(alarm["AlarmName"], _words(alarm), values(alarm), []) for alarm in found}
+    alarms = [alarm for alarm in found if "AlarmRule" not in alarm]
+    slowest = max((period(alarm) * (alarm["EvaluationPeriods"] + SLACK_PERIODS) for alarm in alarms), default=0)
+    quickest = min(map(period, alarms), default=0)
     for side, wanted in enumerate((GOOD, BAD, GOOD)):
         on_progress(f"values that must lead to {wanted}")
-        waiting = [alarm for alarm in alarms if len(proofs[alarm["AlarmName"]].reached) == side]
-        longest = max((period(alarm) * (alarm["EvaluationPeriods"] + SLACK_PERIODS) for alarm in waiting), default=0)
-        deadline = clock() + longest / scale + SLACK_S
+        waiting = [alarm for alarm in found if len(proofs[alarm["AlarmName"]].reached) == side]
+        deadline = clock() + slowest / scale + SLACK_S
         while waiting and clock() < deadline:
             for alarm in alarms:
                 _feed(cloudwatch, alarm, proofs[alarm["AlarmName"]].values[wanted == BAD])
-            pause(min(SLOWEST_S, min(map(period, alarms)) / scale / FEEDS_A_PERIOD))
+            pause(min(SLOWEST_S, quickest / scale / FEEDS_A_PERIOD))
             states = _states(cloudwatch, prefix)
             for alarm in list(waiting):
                 if states.get(alarm["AlarmName"]) == wanted:
@@ -92,6 +96,8 @@ def values(alarm: Mapping[str, Any]) -> tuple[float, float]:
     """A good and a bad value of an alarm's metric: on either side of the threshold, and such as the metric can take."""
     from infra.metrics import METRICS
 
+    if "AlarmRule" in alarm:
+        return math.nan, math.nan
     threshold = float(alarm["Threshold"])
     above, below = 2 * threshold + 1, threshold / 2
     name = series(alarm)[0]["MetricName"]
@@ -125,7 +131,7 @@ def table_of(proofs: Sequence[Proof]) -> Table:
     """Every alarm, and what it did."""
     made = report.table("Alarm liveness", "alarm", "fires when", "fed", "went through", "", right=(2,))
     for proof in proofs:
-        fed = f"{proof.values[0]:g} / {proof.values[1]:g}"
+        fed = "" if math.isnan(proof.values[0]) else f"{proof.values[0]:g} / {proof.values[1]:g}"
         verdict = "[green]alive[/]" if proof.alive else "[red]cannot fire or recover[/]"
         made.add_row(proof.name, proof.rule, fed, " → ".join(proof.reached), verdict)
     return made
@@ -133,15 +139,19 @@ def table_of(proofs: Sequence[Proof]) -> Table:
 
 def problems(proofs: Sequence[Proof]) -> list[str]:
     """The alarms that did not do what they are for."""
-    return [
-        f"alarm {proof.name} ({proof.rule}) went through {' → '.join(proof.reached) or 'nothing'}"
-        f" when it was fed {proof.values[0]:g}, {proof.values[1]:g} and {proof.values[0]:g}: it must be OK → ALARM → OK"
-        for proof in proofs
-        if not proof.alive
-    ]
+    return [_problem(proof) for proof in proofs if not proof.alive]
+
+
+def _problem(proof: Proof) -> str:
+    went = " → ".join(proof.reached) or "nothing"
+    good, bad = proof.values
+    fed = "while others were fed" if math.isnan(good) else f"when it was fed {good:g}, {bad:g} and {good:g}"
+    return f"alarm {proof.name} ({proof.rule}) went through {went} {fed}: it must be OK → ALARM → OK"
 
 
 def _words(alarm: Mapping[str, Any]) -> str:
+    if "AlarmRule" in alarm:
+        return str(alarm["AlarmRule"])
     statistic = alarm.get("Statistic") or alarm.get("ExtendedStatistic")
     queries = alarm.get("Metrics", ())
     what = next((query["Expression"] for query in queries if "Expression" in query), None)
@@ -159,5 +169,11 @@ def _feed(cloudwatch: Any, alarm: Mapping[str, Any], value: float) -> None:
 
 
 def _states(cloudwatch: Any, prefix: str) -> dict[str, str]:
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
-    return {alarm["AlarmName"]: alarm["StateValue"] for page in pages for alarm in page["MetricAlarms"]}
+    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in _alarms(cloudwatch, prefix)}
+
+
+def _alarms(cloudwatch: Any, prefix: str) -> list[Any]:
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(
+        AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+    )
+    return [alarm for page in pages for kind in ("MetricAlarms", "CompositeAlarms") for alarm in page.get(kind, ())]

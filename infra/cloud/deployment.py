@@ -59,6 +59,7 @@ async def roll_out(endpoint: Endpoint, old: Fleet, pending: Pending, plan: Plan,
             case Wait(until):
                 event = await _waited(crew, fresh, until)
             case Finish():
+                fresh.updated = True
                 endpoint.fleet, endpoint.pending, endpoint.config_name = fresh, None, fresh.config.name
                 crew.retire(old)
                 return None

@@ -160,6 +160,7 @@ class Hosting:
         fleet = None
         try:
             fleet = await self._workshop.prepared(endpoint, config, life.keep, life.containers)
+            fleet.updated = life.updated
             await _grow(fleet, 1.0)
             endpoint.fleet = fleet
         except InstanceError as error:

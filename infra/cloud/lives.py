@@ -17,12 +17,14 @@ class Life:
         config: what it ran, or was being made of; None for one that failed.
         keep: weights, counts and capture as they were, as `Workshop.prepared` takes them.
         containers: by variant, for models that have been deleted since.
+        updated: whether it had been updated, as `Fleet` has it.
         reason: what is to be told of it, such as that an update was cut short.
     """
 
     config: Config | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
     containers: Mapping[str, Container] = field(default_factory=dict)
+    updated: bool = False
     reason: str | None = None
 
 
@@ -91,6 +93,7 @@ def _endpoint(endpoint: Endpoint, wanted: Config | None) -> dict[str, Any]:
 def _fleet(fleet: Fleet) -> dict[str, Any]:
     return {
         "capture": fleet.capture_config,
+        "updated": fleet.updated,
         "variants": {v.name: {"weight": v.weight, "count": v.count} for v in fleet.variants.values()},
         "containers": {
             v.name: [v.container.image, v.container.artifact, dict(v.container.environment), v.container.multi_model]
@@ -128,4 +131,4 @@ def _read_endpoint(one: Mapping[str, Any]) -> tuple[Endpoint, Life]:
     }
     keep[""] = fleet["capture"]
     containers = {name: Container(*known) for name, known in fleet["containers"].items()}
-    return endpoint, Life(config, keep, containers, reason)
+    return endpoint, Life(config, keep, containers, updated=fleet["updated"], reason=reason)

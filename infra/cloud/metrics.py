@@ -49,7 +49,7 @@ _ASYNCHRONOUS = frozenset({"ModelLatency", "Invocation4XXErrors", "Invocation5XX
 
 
 class Series(NamedTuple):
-    """Where an invocation is counted. `config` is its fleet's configuration while there are two fleets, or empty."""
+    """Where an invocation is counted. `config` is its fleet's configuration from the first update on, or empty."""
 
     region: str
     endpoint: str

@@ -75,7 +75,7 @@ class Variant:
 
 @dataclass
 class Fleet:
-    """Everything that one configuration runs."""
+    """Everything that one configuration runs; `updated`: it came by an update, and is counted under its name, too."""
 
     config: Config
     variants: dict[str, Variant]
@@ -84,6 +84,7 @@ class Fleet:
     capture: Capture | None
     started: datetime = field(default_factory=now)
     shadows: dict[str, Variant] = field(default_factory=dict)
+    updated: bool = False
 
     @property
     def all_variants(self) -> list[Variant]:

@@ -178,7 +178,7 @@ class Runtime:
 
     def _count(self, endpoint: Endpoint, fleet: Fleet, variant: Variant, reply: Reply, begun: float) -> None:
         overhead_us = (time.perf_counter() - begun) * 1e6 - reply.model_us
-        config = fleet.config.name if endpoint.pending is not None else ""
+        config = fleet.config.name if fleet.updated or endpoint.pending is not None else ""
         series = Series(
             endpoint.region, endpoint.name, variant.name, config, "AsyncInferenceConfig" in fleet.config.request
         )

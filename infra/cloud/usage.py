@@ -1,12 +1,16 @@
-"""What instances use: processor, memory and disk, as `/aws/sagemaker/Endpoints` has them. Reads Linux's /proc."""
+"""What instances use: processor, memory, disk and GPUs, as `/aws/sagemaker/Endpoints` has them.
+
+Reads Linux's /proc, and asks nvidia-smi where there is one.
+"""
 
 import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from infra.cloud.graphics import Gpus
 from infra.cloud.hosting import Hosting
 from infra.cloud.series import Key, Store
 
@@ -22,22 +26,31 @@ _USER, _SYSTEM, _RESIDENT = 14 - 3, 15 - 3, 24 - 3
 class Usage:
     """Measures every instance of every live endpoint.
 
-    CPUUtilization adds up over cores: two busy ones are 200. MemoryUtilization is a share of this machine's memory.
+    CPUUtilization adds up over cores: two busy ones are 200, and so do the metrics of GPUs. MemoryUtilization is a
+    share of this machine's memory, and GPUs are this machine's, whichever instance uses them.
+
+    Args:
+        hosting: has the instances.
+        store: where the figures go.
+        gpus: what this machine's GPUs do, or nothing where there are none.
     """
 
-    def __init__(self, hosting: Hosting, store: Store) -> None:
+    def __init__(self, hosting: Hosting, store: Store, gpus: Callable[[], dict[str, float]] | None = None) -> None:
+        self._gpus = gpus or Gpus().used
         self._hosting = hosting
         self._store = store
         self._last: dict[int, tuple[float, float]] = {}
 
     def measure(self) -> None:
         """Put what each instance used since the last call into the store."""
+        graphics = self._gpus()
         now = time.monotonic()
         known: dict[int, tuple[float, float]] = {}
         for region, endpoint, variant, pid in list(self._instances()):
             cpu_s, resident = used(pid)
             known[pid] = (now, cpu_s)
             figures = {"MemoryUtilization": _PERCENT * resident / _MEMORY, "DiskUtilization": self._disk()}
+            figures |= graphics
             if pid in self._last:
                 then, before = self._last[pid]
                 figures["CPUUtilization"] = max(0.0, _PERCENT * (cpu_s - before) / max(now - then, 1e-3))

@@ -206,11 +206,16 @@ def test_the_liveness_proof_tells_an_alarm_that_can_fire_from_one_that_cannot(cl
     rate = {"Namespace": "AWS/SageMaker", "Statistic": "Average", "Dimensions": dimensions}
     alarm(cloudwatch, "proof-alive", "Invocation5XXErrors", Threshold=0.01, **rate)
     alarm(cloudwatch, "proof-dead", "Invocation4XXErrors", Threshold=1.5, **rate)  # an average of zeros and ones
-    alive, dead = prove(cloudwatch, "proof-", scale=120)
-    assert alive.reached == ["OK", "ALARM", "OK"]
-    assert not dead.alive
-    (problem,) = problems([alive, dead])
-    assert "proof-dead" in problem
+    rules = {"proof-one": 'ALARM("proof-alive") OR ALARM("proof-dead")', "proof-sick": 'ALARM("proof-dead")'}
+    for name, rule in rules.items():
+        cloudwatch.put_composite_alarm(AlarmName=name, AlarmRule=rule)
+    found = {proof.name: proof for proof in prove(cloudwatch, "proof-", scale=120)}
+    assert found["proof-alive"].reached == found["proof-one"].reached == ["OK", "ALARM", "OK"]
+    assert not found["proof-dead"].alive
+    told = problems(list(found.values()))
+    assert len(told) == 2
+    assert "proof-dead" in told[0]
+    assert "proof-sick" in told[1]
     with pytest.raises(SagestageError, match="no alarm's name begins with nothing-"):
         prove(cloudwatch, "nothing-", scale=120)
 
