@@ -187,6 +187,8 @@ def problem(error: Exception) -> Problem:
             status, remedy, kind = error.status, error.remedy, error.kind
             if error.retry_after_s is not None:
                 headers.append(("retry-after", str(error.retry_after_s)))
+            if isinstance(error, PayloadTooLargeError | SlowRequestError):  # the rest of the body is not read
+                headers.append(("connection", "close"))
             if isinstance(error, MethodNotAllowedError):
                 headers.append(("allow", error.allowed))
         case ContractError():

@@ -135,4 +135,6 @@ def load(path: Path, settings: Settings) -> Model:
             autocast=settings.autocast,
             threads=settings.threads,
         )
-    return Model(digest[:VERSION_DIGITS], artifact, RecordReader(manifest.transform), predictor)
+    return Model(
+        digest[:VERSION_DIGITS], artifact, RecordReader(manifest.transform, unseen=settings.unseen_levels), predictor
+    )

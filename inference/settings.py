@@ -41,7 +41,9 @@ class Settings(Frozen):
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 1.0
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 1024
     max_queue_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
+    header_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     access_log: bool = False
+    unseen_levels: Literal["accept", "reject"] = "accept"
 
     cache_items: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     cache_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
@@ -94,7 +96,9 @@ VARIABLES = {
     "max_wait_ms": "SAGESTAGE_MAX_WAIT_MS",
     "max_requests": "SAGESTAGE_MAX_REQUESTS",
     "max_queue_rows": "SAGESTAGE_MAX_QUEUE_ROWS",
+    "header_timeout_s": "SAGESTAGE_HEADER_TIMEOUT_S",
     "access_log": "SAGESTAGE_ACCESS_LOG",
+    "unseen_levels": "SAGESTAGE_UNSEEN_LEVELS",
     "cache_items": "SAGESTAGE_CACHE_ITEMS",
     "cache_ttl_s": "SAGESTAGE_CACHE_TTL_S",
     "emf_s": "SAGESTAGE_EMF_S",

@@ -30,8 +30,6 @@ from inference.telemetry import Board, State
 
 CONNECTIONS = 16_384
 """Open connections; requests are bounded by the settings, idle connections cost a few kilobytes each."""
-HEADER_TIMEOUT_MS = 10_000
-"""How long a caller may take over its request line and headers."""
 
 
 class Embedded(Server):
@@ -46,7 +44,7 @@ class Embedded(Server):
             http=HTTPModes.http1,
             websockets=False,
             backpressure=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+            http1_settings=HTTP1Settings(header_read_timeout=round(1000 * settings.header_timeout_s)),
             log_enabled=False,
         )
         self._listener = listener

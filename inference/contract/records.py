@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,10 +28,15 @@ class RecordReader:
     """Reads the rows of one model's schema; made once, used by every request.
 
     A record must name every input column and may name the target, which is ignored in `row`: it is what is asked for.
+    A level that was not in the training rows counts as none of them, or with `unseen="reject"` is refused.
     """
 
-    def __init__(self, transform: Transform) -> None:
+    def __init__(self, transform: Transform, *, unseen: Literal["accept", "reject"] = "accept") -> None:
         table = transform.table
+        self._leveled = [
+            (table.index(fit.name), fit.name, fit.codes, ", ".join(str(level) for level in fit.levels))
+            for fit in (transform.levels if unseen == "reject" else ())
+        ]
         levels = {fit.name: fit.levels for fit in transform.levels}
         self.input_names = tuple(column.name for column in table.inputs)
         self.names = table.names
@@ -62,7 +67,7 @@ class RecordReader:
         if not instances:
             raise InputError("there are no rows: send at least one")
         if self._pick is not None and len(instances) >= _MANY and (plain := self._numbers(instances)) is not None:
-            return plain
+            return self._seen(plain)
         values: list[list[float]] = []
         emit: list[int] = []
         start: list[int] = []
@@ -79,7 +84,17 @@ class RecordReader:
                 emit.append(len(values))
                 values.append(self._instance(instance, number))
             start.append(begin)
-        return _rows(values, emit, start)
+        return self._seen(_rows(values, emit, start))
+
+    def _seen(self, rows: Rows) -> Rows:
+        """The rows, if levels that were not seen in training may pass or there are none."""
+        for index, name, codes, levels in self._leveled:
+            values = rows.values[rows.emit, index]
+            odd = np.flatnonzero(~np.isnan(values) & ~np.isin(values, codes))
+            if len(odd):
+                problem = f"is none of the levels that the model was trained with: {levels}"
+                raise InputError(problem, row=int(odd[0]), column=name)
+        return rows
 
     def read_matrix(self, values: Floats) -> Rows:
         """Typed rows of numbers, shape (rows, inputs), in the order of `Schema.inputs`; NaN is a missing value.
@@ -95,7 +110,7 @@ class RecordReader:
         if not len(values):
             raise InputError("there are no rows: send at least one")
         self._check_numbers(values)
-        return self._placed(values)
+        return self._seen(self._placed(values))
 
     def kind(self, name: str) -> Kind:
         """What the column holds."""
@@ -118,7 +133,7 @@ class RecordReader:
         """
         values = np.column_stack([self._column(name, columns[name]) for name in self.input_names])
         self._check_numbers(values)
-        return self._placed(values)
+        return self._seen(self._placed(values))
 
     def read_run(self, columns: Mapping[str, Floats | list[Any]]) -> Rows:
         """All columns of a table whose rows stand in order, the target among them: each row sees those before it.

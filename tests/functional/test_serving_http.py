@@ -32,11 +32,14 @@ def classification() -> Artifact:
     return artifacts.make(artifacts.transform(Task.CLASSIFICATION))
 
 
-@pytest.fixture(scope="module")
-def server(regression: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["1", "4"], ids=["1 worker", "4 workers"])
+def server(
+    request: pytest.FixtureRequest, regression: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("regression")
     artifacts.pack(regression, directory / "model.tar.gz")
-    with servers.running(directory / "model.tar.gz", directory / "log") as running:
+    environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": request.param}
+    with servers.running(directory / "model.tar.gz", directory / "log", **environment) as running:
         yield running
 
 
@@ -187,7 +190,7 @@ def test_wrong_requests_get_their_status(
 
 def test_a_body_beyond_the_limit_is_refused_unread(client: httpx.Client, server: Server) -> None:
     answer = client.post(f"{server.url}/invocations", content=bytes(7 * 2**20), headers=JSON)
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     chunks = (bytes(2**16) for _ in range(7 * 16))
     assert client.post(f"{server.url}/invocations", content=chunks, headers=JSON).status_code == 413
 

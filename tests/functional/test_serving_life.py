@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 
 import httpx
 import numpy as np
 import orjson
 import pytest
+from safetensors.numpy import load as load_weights
+from safetensors.numpy import save as save_weights
 
 from inference.contract import artifact
 from inference.contract.artifact import Artifact, sha256
@@ -59,9 +64,59 @@ def test_without_an_argument_the_model_lies_in_the_base_directory(tmp_path: Path
     assert str(tmp_path / "model") in refusal([], SAGESTAGE_BASE_DIR=str(tmp_path))
 
 
-def test_a_damaged_model_is_one_line(archive: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_damaged_model_is_one_line(archive: Path, workers: str) -> None:
     archive.write_bytes(archive.read_bytes()[:500])
-    assert "package the model again" in refusal(["--model", str(archive)])
+    assert "package the model again" in refusal(["--model", str(archive)], SAGEMAKER_MODEL_SERVER_WORKERS=workers)
+
+
+def hostile(archive: Path, kind: str) -> None:
+    """Write an archive that must not serve."""
+    with tarfile.open(archive) as old:
+        members = {info.name: old.extractfile(info).read() for info in old if info.isreg()}  # type: ignore[union-attr]
+    links: list[tarfile.TarInfo] = []
+    match kind:
+        case "path":
+            members["../outside"] = b"x"
+        case "link":
+            link = tarfile.TarInfo("golden.json")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            del members["golden.json"]
+            links.append(link)
+        case "digest":
+            members["golden.json"] = members["golden.json"].replace(b"1", b"2")
+        case "bomb":
+            members["weights.safetensors"] = bytes(64 * 2**20)
+        case "nan":
+            weights = load_weights(members["weights.safetensors"])
+            weights["layers.0.bias"][0] = np.nan
+            members["weights.safetensors"] = save_weights(weights)
+            manifest = orjson.loads(members["manifest.json"])
+            manifest["files"]["weights.safetensors"] = sha256_of(members["weights.safetensors"]).hexdigest()
+            members["manifest.json"] = orjson.dumps(manifest)
+    with tarfile.open(archive, "w:gz") as new:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            new.addfile(info, io.BytesIO(data))
+        for link in links:
+            new.addfile(link)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("path", "unexpected member '../outside'"),
+        ("link", "unexpected member 'golden.json'"),
+        ("digest", "golden.json has sha256"),
+        ("bomb", "weights.safetensors has sha256"),
+        ("nan", "layers.0.bias holds NaN"),
+    ],
+)
+def test_a_hostile_archive_is_one_line(archive: Path, kind: str, words: str) -> None:
+    hostile(archive, kind)
+    assert words in refusal(["--model", str(archive)])
+    assert not (archive.parent / "outside").exists()
 
 
 def test_another_model_than_the_deployment_names_is_one_line(archive: Path) -> None:
@@ -80,8 +135,9 @@ def test_a_port_in_use_is_one_line(archive: Path) -> None:
         assert f"127.0.0.1:{port}" in refusal(["--model", str(archive), "--port", port])
 
 
-def test_a_port_that_another_of_our_servers_holds_is_in_use(archive: Path, tmp_path: Path) -> None:
-    with servers.running(archive, tmp_path / "log") as server:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_port_that_another_of_our_servers_holds_is_in_use(archive: Path, tmp_path: Path, workers: str) -> None:
+    with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS=workers) as server:
         assert "choose another with --port" in refusal(["--model", str(archive), "--port", str(server.port)])
 
 
@@ -127,13 +183,14 @@ def ping_until_it_fails(url: str) -> None:
         httpx.get(f"{url}/ping")
 
 
+@pytest.mark.parametrize("workers", ["1", "4"])
 def test_requests_whose_body_is_under_way_at_sigterm_are_answered(
-    archive: Path, model: Artifact, tmp_path: Path
+    archive: Path, model: Artifact, tmp_path: Path, workers: str
 ) -> None:
     instances = artifacts.instances(model.manifest.transform, 1)
     body = orjson.dumps({"instances": instances})
     head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-    with servers.running(archive, tmp_path / "log") as server:
+    with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS=workers) as server:
         lines = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(5)]
         for line in lines:
             line.sendall(head.encode() + b"expect: 100-continue\r\n\r\n")
@@ -155,7 +212,8 @@ def test_requests_whose_body_is_under_way_at_sigterm_are_answered(
         assert server.process.wait(20) == 0
 
 
-def test_sigterm_under_load_loses_no_answer(archive: Path, model: Artifact, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_sigterm_under_load_loses_no_answer(archive: Path, model: Artifact, tmp_path: Path, workers: str) -> None:
     body = orjson.dumps({"instances": artifacts.instances(model.manifest.transform, 3)})
     answered = [0] * 8
     enough = threading.Barrier(len(answered) + 1)
@@ -174,7 +232,8 @@ def test_sigterm_under_load_loses_no_answer(archive: Path, model: Artifact, tmp_
                 if answered[number] == 20:
                     enough.wait(30)
 
-    with servers.running(archive, tmp_path / "log", SAGESTAGE_ACCESS_LOG="true") as server:
+    environment = {"SAGESTAGE_ACCESS_LOG": "true", "SAGEMAKER_MODEL_SERVER_WORKERS": workers}
+    with servers.running(archive, tmp_path / "log", **environment) as server:
         threads = [
             threading.Thread(target=load, args=(number, f"{server.url}/invocations")) for number in range(len(answered))
         ]
@@ -191,8 +250,9 @@ def test_sigterm_under_load_loses_no_answer(archive: Path, model: Artifact, tmp_
     assert sum(answered) == len(served)
 
 
-def test_a_second_server_takes_the_port_over_at_once(archive: Path, tmp_path: Path) -> None:
-    with servers.running(archive, tmp_path / "log") as server:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_second_server_takes_the_port_over_at_once(archive: Path, tmp_path: Path, workers: str) -> None:
+    with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS=workers) as server:
         assert server.stop() == 0
         again = servers.start(archive, tmp_path / "log2", SAGEMAKER_BIND_TO_PORT=str(server.port))
         again.port = server.port

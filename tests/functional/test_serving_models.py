@@ -98,21 +98,17 @@ def test_the_model_that_was_not_used_for_longest_makes_room(server: Server, dire
     assert names(server) == ["ant", "cat"]
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"{", 400),
-        (b"[]", 400),
-        (b'{"model_name": "x"}', 400),
-        (b'{"model_name": "a/b", "url": "/tmp"}', 400),
-        (b'{"model_name": "x", "url": "/nowhere/model.tar.gz"}', 400),
-    ],
-)
-def test_a_wrong_load_is_refused(directory: Path, tmp_path: Path, body: bytes, status: int) -> None:
-    del directory
-    with servers.running(None, tmp_path / "log", SAGEMAKER_MULTI_MODEL="true") as server:
-        assert httpx.post(f"{server.url}/models", content=body).status_code == status
-        assert httpx.get(f"{server.url}/ping").status_code == 200
+def test_wrong_loads_are_refused(server: Server) -> None:
+    for body in (
+        b"{",
+        b"[]",
+        b'{"model_name": "x"}',
+        b'{"model_name": "a/b", "url": "/tmp"}',
+        b'{"model_name": "x", "url": "/nowhere/model.tar.gz"}',
+    ):
+        assert httpx.post(f"{server.url}/models", content=body).status_code == 400
+    assert httpx.get(f"{server.url}/ping").status_code == 200
+    assert names(server) == []
 
 
 def test_a_damaged_model_is_not_loaded_and_disturbs_nobody(server: Server, directory: Path) -> None:
@@ -124,11 +120,12 @@ def test_a_damaged_model_is_not_loaded_and_disturbs_nobody(server: Server, direc
     assert invoke(server, "ant").status_code == 200
 
 
-def test_a_model_that_never_fits_is_507(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_model_that_never_fits_is_507(directory: Path, tmp_path: Path, workers: str) -> None:
     environment = {
         "SAGEMAKER_MULTI_MODEL": "true",
         "SAGESTAGE_MODELS_MEMORY_MB": "1",
-        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": workers,
     }
     with servers.running(None, tmp_path / "log", **environment) as server:
         assert load(server, "ant", directory / "ant.tar.gz").status_code == 507

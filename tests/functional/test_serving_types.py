@@ -101,13 +101,14 @@ def test_a_bad_request_in_a_batch_does_not_fail_its_neighbours(server: Server, m
         np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_caller_that_hangs_up_is_noticed_and_its_rows_leave_the_queue(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_caller_that_hangs_up_is_noticed_and_its_rows_leave_the_queue(tmp_path: Path, workers: str) -> None:
     large = artifacts.make(artifacts.plain_transform(64), hidden=(1024, 1024, 1024))
     artifacts.pack(large, tmp_path / "model.tar.gz")
     content = orjson.dumps(artifacts.instances(large.manifest.transform, 4000))
     head = "POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     head += f"content-length: {len(content)}\r\n\r\n"
-    environment = {"SAGESTAGE_MAX_BATCH_ROWS": "32"}
+    environment = {"SAGESTAGE_MAX_BATCH_ROWS": "32", "SAGEMAKER_MODEL_SERVER_WORKERS": workers}
     with servers.running(tmp_path / "model.tar.gz", tmp_path / "log", **environment) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as line:
             line.sendall(head.encode() + content)

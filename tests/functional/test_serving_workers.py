@@ -117,7 +117,19 @@ def test_a_killed_worker_is_seen_and_mended_and_only_its_own_requests_are_lost(s
     assert sample(text, r'sagestage_workers\{state="ready"\}') == len(before)
 
 
-def test_ping_is_503_while_a_worker_is_not_ready(archive: Path, tmp_path: Path) -> None:
+def ready_count(server: Server) -> int:
+    return server.log.read_text().count('"event":"ready"')
+
+
+def test_ping_is_not_200_while_a_worker_is_not_ready(server: Server) -> None:
+    before = ready_count(server)
+    os.kill(workers(server)[0], signal.SIGKILL)
+    until(lambda: "a worker crashed" in server.log.read_text())
+    until(lambda: httpx.get(f"{server.url}/ping", timeout=30).status_code == 200)
+    assert ready_count(server) == before + 1
+
+
+def test_ping_is_503_while_one_of_several_workers_is_not_ready(archive: Path, tmp_path: Path) -> None:
     with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="2") as server:
         os.kill(workers(server)[1], signal.SIGKILL)
         seen: set[int] = set()
@@ -125,14 +137,16 @@ def test_ping_is_503_while_a_worker_is_not_ready(archive: Path, tmp_path: Path) 
         servers.wait_ready(server)
 
 
-def test_counts_outlive_the_worker_that_made_them(archive: Path, tmp_path: Path) -> None:
-    with servers.running(archive, tmp_path / "log") as server:
+def test_counts_outlive_the_worker_that_made_them(server: Server) -> None:
+    count = 12
+    for _ in range(count):
         assert post(server.url, b"[[1, 2, 3, 4]]").status_code == 200
-        old = workers(server)[0]
-        os.kill(old, signal.SIGKILL)
-        until(lambda: workers(server)[0] != old)
-        servers.wait_ready(server)
-        assert sample(httpx.get(f"{server.url}/metrics").text, r'sagestage_requests_total\{.*status="200"\}') == 1
+    old = workers(server)
+    for pid in old.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not set(workers(server).values()) & set(old.values()))
+    servers.wait_ready(server)
+    assert sample(httpx.get(f"{server.url}/metrics").text, r'sagestage_requests_total\{.*status="200"\}') == count
 
 
 def test_sigterm_ends_all_processes(server: Server) -> None:
@@ -148,9 +162,11 @@ def test_workers_do_not_outlive_a_killed_supervisor(server: Server) -> None:
     until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
-def test_emf_lines_tell_what_happened(archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["1", "4"])
+def test_emf_lines_tell_what_happened(archive: Path, tmp_path: Path, number: str) -> None:
     output = tmp_path / "stdout"
-    with servers.running(archive, tmp_path / "log", stdout=output, SAGESTAGE_EMF_S="0.2") as server:
+    environment = {"SAGESTAGE_EMF_S": "0.2", "SAGEMAKER_MODEL_SERVER_WORKERS": number}
+    with servers.running(archive, tmp_path / "log", stdout=output, **environment) as server:
         post(server.url, b"[[1, 2, 3, 4], [1, 2, 3, 4]]")
         post(server.url, b"[[1]]")
         until(lambda: sum(orjson.loads(line)["Requests"] for line in output.read_text().splitlines()) == 2)
