@@ -124,63 +124,90 @@ def many_rows(
     return [*lines, "", f"x-npy is {spread(faster, 1)} times as fast as JSON."]
 
 
+PARTS = ("one", "many", "steady", "overload")
+
+
+def measure(part: str, given: argparse.Namespace, directory: Path, logs: Path) -> list[str]:
+    """Start what the part needs, measure, stop; lines of Markdown."""
+    made = artifacts.make(artifacts.plain_transform(16), hidden=(64, 32))
+    model = directory / "model.tar.gz"
+    artifacts.pack(made, model)
+    artifact.unpack(model, directory / "model")
+    rows = artifacts.instances(made.manifest.transform, 1000)
+    everyone = servers(model, directory / "model")
+    if part != "one":
+        everyone = everyone[1:2]
+    elif given.only:
+        everyone = everyone[:2] + [one for one in everyone[2:] if one.name in given.only.split(",")]
+    ours, body = everyone[-1 if part != "one" else 1], everyone[0].wrap(rows[:1])
+    if part == "overload":
+        return overload(model, directory, logs, body, given.overload_s)
+    try:
+        for server in everyone:
+            start(server, logs)
+        for server in everyone:
+            check(server, rows[:3], artifacts.answer(made, rows[:3]).values, logs)
+            print(f"{server.name}: {server.problem or 'ready'}", file=sys.stderr)
+        match part:
+            case "many":
+                return many_rows(ours, given.rounds, given.seconds, directory, rows, model)
+            case "steady":
+                return steady(ours, given.rate, 10, directory, body)
+        running = [server for server in everyone if server.problem is None]
+        report = one_row(running, given.rounds, given.seconds, directory, rows[:1])
+        return [*report, *(f"\n{one.name}: {one.problem}." for one in everyone if one.problem)]
+    finally:
+        stop(everyone)
+
+
+def machine(given: argparse.Namespace) -> str:
+    """What the figures were taken on, and how."""
+    load_average = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    processor = cpu[1] if cpu else platform.machine()
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({processor}), load average {load_average} at the end;"
+        f" Python {platform.python_version()}; {given.rounds} rounds of {given.seconds} s, in random order within a"
+        f" round, {CONNECTIONS} connections of wrk in another process."
+    )
+
+
 def main() -> int:
     """Measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each server in each round")
+    parser.add_argument("--seconds", type=int, default=3, help="of each server in each round")
     parser.add_argument("--overload-s", type=int, default=120, help="how long the server is overloaded")
+    parser.add_argument("--rate", type=int, default=10_000, help="requests a second of the constant rate")
     parser.add_argument("--only", help="names of servers, with commas; echo and sagestage always run")
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="which parts to measure; the others keep their figures"
+    )
     parser.add_argument("--save", type=Path, default=ROOT / "docs" / "serving.md")
     given = parser.parse_args()
+    parts = given.parts.split(",")
+    if odd := sorted(set(parts) - set(PARTS)):
+        parser.error(f"no such part: {', '.join(odd)}; there are {', '.join(PARTS)}")
     if shutil.which("wrk") is None or not PEERS.exists():
         print(
             "needs wrk (apt-get install wrk nghttp2-client) and the peers (make bench-serving installs them)",
             file=sys.stderr,
         )
         return 1
-    with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
-        directory = Path(name)
-        made = artifacts.make(artifacts.plain_transform(16), hidden=(64, 32))
-        artifacts.pack(made, directory / "model.tar.gz")
-        artifact.unpack(directory / "model.tar.gz", directory / "model")
-        rows = artifacts.instances(made.manifest.transform, 1000)
-        everyone = servers(directory / "model.tar.gz", directory / "model")
-        if given.only:
-            everyone = everyone[:2] + [one for one in everyone[2:] if one.name in given.only.split(",")]
-        logs = ROOT / ".sagestage" / "bench-serving"
-        logs.mkdir(parents=True, exist_ok=True)
-        try:
-            for server in everyone:
-                start(server, logs)
-            for server in everyone:
-                check(server, rows[:3], artifacts.answer(made, rows[:3]).values, logs)
-                print(f"{server.name}: {server.problem or 'ready'}", file=sys.stderr)
-            running = [server for server in everyone if server.problem is None]
-            report = one_row(running, given.rounds, given.seconds, directory, rows[:1])
-            report += ["", *(f"{one.name}: {one.problem}." for one in everyone if one.problem), ""]
-            report += many_rows(running[1], given.rounds, given.seconds, directory, rows, directory / "model.tar.gz")
-            rows_body = running[1].wrap(rows[:1])
-            report += ["", *steady(running[1], 10_000, 10, directory, rows_body)]
-            stop(everyone)
-            report += ["", *overload(directory / "model.tar.gz", directory, logs, rows_body, given.overload_s)]
-        finally:
-            stop(everyone)
-    load_average = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    processor = cpu[1] if cpu else platform.machine()
-    machine = (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({processor}), shared with others (load average"
-        f" {load_average} at the end); Python {platform.python_version()};"
-        f" {given.rounds} rounds of {given.seconds:g} s, servers in random order within a round,"
-        f" {CONNECTIONS} connections of wrk in another process. Figures are medians, ratios medians of the ratios of a"
-        " round, with their range."
-    )
-    report += ["", machine]
-    print("\n".join(report))
+    logs = ROOT / ".sagestage" / "bench-serving"
+    logs.mkdir(parents=True, exist_ok=True)
+    kept = logs / "parts.json"
+    report: dict[str, list[str]] = orjson.loads(kept.read_bytes()) if kept.exists() else {}
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
+            lines = measure(part, given, Path(name), logs)
+        report[part] = [*lines, "", f"({machine(given)})", ""]
+        print("\n".join(report[part]), flush=True)
+        kept.write_bytes(orjson.dumps(report))
     before, mark, rest = given.save.read_text().partition(CHARTED)
     after = rest.partition(CHARTED)[2]
-    given.save.write_text(f"{before}{mark or CHARTED}\n" + "\n".join(report) + f"\n{CHARTED}{after}")
+    body = "\n".join(line for part in PARTS for line in report.get(part, ()))
+    given.save.write_text(f"{before}{mark or CHARTED}\n{body}{CHARTED}{after}")
     return 0
 
 
