@@ -11,7 +11,8 @@ blocks of consecutive training rows (the moving-block bootstrap: Kuensch 1989), 
   chance is taken to be its upper 99 % bound, for a false alarm costs more than a late one.
 
 Of each column's indices a scaled chi-square gives p-values, and the smallest over the columns of each drawn window is
-what the level is corrected by (Westfall and Young 1993): columns that move together are no reason for more alarms.
+what the level is corrected by (Westfall and Young 1993): columns that move together are no reason for more alarms. The
+level is taken a standard error of its quantile on the safe side.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def _judged(
         smallest = odds if smallest is None else np.minimum(smallest, odds)
     if smallest is None:
         return Drawn((), block, time, rows / time)
-    level = max(float(np.quantile(smallest, LEVEL)), _TINY)
+    unsure = math.sqrt(LEVEL * (1.0 - LEVEL) / len(smallest))  # so many draws tell a quantile no better
+    level = max(float(np.quantile(smallest, max(LEVEL - unsure, 0.0))), _TINY)
     columns = tuple(
         Chance(mean, 2.0 * scale * float(special.gammainccinv(freedom / 2.0, level))) for freedom, scale, mean in fits
     )

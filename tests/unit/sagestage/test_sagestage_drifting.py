@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import csv
 import io
+import xml.etree.ElementTree as ET
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def story(world: World) -> Story:
 def test_the_picture_shows_the_alarm_from_when_it_fired_to_when_it_recovered(world: World, tmp_path: Path) -> None:
     told = story(world)
     text = drift_picture.write(told, tmp_path / "drift.svg").read_text()
-    root = ElementTree.fromstring(text)  # noqa: S314  # our own
+    root = ET.fromstring(text)  # noqa: S314  # our own
     bands = [one for one in root.iter() if one.get("class") == "a"]
     assert len(bands) == 1
     assert "the drift alarm fires" in text
