@@ -6,18 +6,18 @@ Dashboards and tags stay moto's.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.cloudwatch.responses import CloudWatchResponse
-from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 
 from infra.cloud import alarms, composite, metric_math
+from infra.cloud.alarm_checks import CallError, check_alarm, check_period, check_statistic
 from infra.cloud.series import Cell, Key
-from infra.cloud.watch import STATISTICS, Alarm, Watch, key_of, known_statistic
+from infra.cloud.watch import Alarm, Watch, key_of
 
 Params = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -26,14 +26,6 @@ _MOST_POINTS = 1440
 _PAGE, _LIST_PAGE = 100, 500
 _MINUTE, _DAY = 60, 86_400
 _SHORT_PERIODS = (1, 5, 10, 20, 30)
-
-
-class CallError(ServiceException):
-    """A refusal in CloudWatch's words."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Calls:
@@ -78,9 +70,9 @@ class Calls:
         if not plain and not extended:
             raise CallError("InvalidParameterCombination", "Must specify either Statistics or ExtendedStatistics")
         for name in (*plain, *extended):
-            _check_statistic(name)
+            check_statistic(name)
         start, end, period = params["StartTime"].timestamp(), params["EndTime"].timestamp(), params["Period"]
-        _check_period(period)
+        check_period(period)
         if start >= end:
             raise CallError("InvalidParameterValue", "The parameter StartTime must be less than the parameter EndTime.")
         if (end - start) / period > _MOST_POINTS:
@@ -110,8 +102,8 @@ class Calls:
         queries = params.get("MetricDataQueries", [])
         for query in queries:
             if "MetricStat" in query:
-                _check_statistic(query["MetricStat"]["Stat"])
-                _check_period(query["MetricStat"]["Period"])
+                check_statistic(query["MetricStat"]["Stat"])
+                check_period(query["MetricStat"]["Period"])
             elif "Expression" not in query:
                 raise CallError("ValidationError", f"Query {query.get('Id')} needs MetricStat or Expression.")
         start, end = params["StartTime"].timestamp(), params["EndTime"].timestamp()
@@ -148,7 +140,7 @@ class Calls:
 
     def put_metric_alarm(self, region: str, params: Params) -> Answer:
         """Make or change a metric alarm."""
-        _check_alarm(params)
+        check_alarm(params)
         return self._put(region, params)
 
     def put_composite_alarm(self, region: str, params: Params) -> Answer:
@@ -266,58 +258,6 @@ def _cell(statistics: Mapping[str, float]) -> Cell:
     count, low, high = statistics["SampleCount"], statistics["Minimum"], statistics["Maximum"]
     values = {low: count} if low == high or count == 1 else None
     return Cell(count, statistics["Sum"], low, high, values)
-
-
-def _check_statistic(name: str) -> None:
-    if not known_statistic(name):
-        raise CallError(
-            "InvalidParameterValue",
-            f"The value {name} for parameter ExtendedStatistic is not supported by the embedded cloud: use"
-            f" {', '.join(sorted(STATISTICS))} or a percentile such as p95.",
-        )
-
-
-def _check_period(period: int) -> None:
-    if period not in _SHORT_PERIODS and (period < _MINUTE or period % _MINUTE):
-        raise CallError(
-            "ValidationError", f"The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60, got {period}."
-        )
-
-
-def _check_alarm(params: Params) -> None:
-    problems = list(_alarm_problems(params))
-    if problems:
-        raise CallError("ValidationError", " ".join(problems))
-
-
-def _alarm_problems(params: Params) -> Iterator[str]:
-    comparison = params.get("ComparisonOperator")
-    if comparison not in alarms.COMPARISONS:
-        yield f"ComparisonOperator {comparison} is not supported by the embedded cloud (no anomaly detection)."
-    if "Threshold" not in params:
-        yield "The parameter Threshold is required."
-    if params.get("DatapointsToAlarm", 1) > params.get("EvaluationPeriods", 1):
-        yield "DatapointsToAlarm must be less than or equal to EvaluationPeriods."
-    if "Metrics" in params:
-        if len([query for query in params["Metrics"] if query.get("ReturnData", True)]) != 1:
-            yield "Exactly one element of the metrics list should return data."
-    else:
-        yield from _metric_problems(params)
-
-
-def _metric_problems(params: Params) -> Iterator[str]:
-    if not params.get("MetricName") or not params.get("Namespace"):
-        yield "The parameters MetricName and Namespace are required."
-    if ("Statistic" in params) == ("ExtendedStatistic" in params):
-        yield "Exactly one of Statistic and ExtendedStatistic must be given."
-    statistic = params.get("Statistic") or params.get("ExtendedStatistic")
-    if statistic is not None and not known_statistic(statistic):
-        yield f"The statistic {statistic} is not supported by the embedded cloud."
-    period = params.get("Period", 0)
-    if period not in _SHORT_PERIODS and (period <= 0 or period % _MINUTE):
-        yield f"The parameter Period must be 10, 20, 30 or a multiple of 60, got {period}."
-    elif period * params.get("EvaluationPeriods", 1) > (_DAY if period < _MINUTE * _MINUTE else 7 * _DAY):
-        yield "EvaluationPeriods times Period must not be longer than one day (seven for periods of an hour and more)."
 
 
 def _described(alarm: Alarm) -> Answer:
