@@ -7,11 +7,15 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from sagestage import output
 from sagestage.errors import SagestageError
+
+if TYPE_CHECKING:
+    from inference.predictors import Predictor
 
 ROWS = (1, 32, 1024)
 KINDS = ("numpy", "onnx", "torch", "compile")
@@ -66,16 +70,14 @@ def measure(model: Path, rounds: int) -> list[Figure]:
     """Load the model with every predictor that this machine has, and time them in turns."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # as the server does, before numpy is imported
-    import numpy as np
-
     from inference import model as models
     from inference.contract.errors import ContractError
     from inference.errors import StartError
     from inference.settings import Settings
 
     figures: list[Figure] = []
-    loaded = {}
-    starts = {}
+    loaded: dict[str, Predictor] = {}
+    starts: dict[str, float] = {}
     for kind in KINDS:
         begun = perf_counter()
         try:
@@ -84,8 +86,23 @@ def measure(model: Path, rounds: int) -> list[Figure]:
         except (StartError, ContractError) as error:
             figures.append(Figure(kind, reason=str(error)))
             continue
+        program = one.artifact.manifest.program
+        if program != "network":  # there is one way to compute it
+            kind = program  # noqa: PLW2901
         loaded[kind], starts[kind] = one.predictor, perf_counter() - begun
         features = one.artifact.manifest.network.inputs
+        if program != "network":
+            figures.clear()
+            break
+    return _timed(figures, loaded, starts, features if loaded else 0, rounds)
+
+
+def _timed(
+    figures: list[Figure], loaded: dict[str, Predictor], starts: dict[str, float], features: int, rounds: int
+) -> list[Figure]:
+    """The predictors' medians, taken in turns, beside the figures of those that cannot serve."""
+    import numpy as np
+
     batches = [np.random.default_rng(0).normal(size=(rows, features)).astype(np.float32) for rows in ROWS if loaded]
     for predictor in loaded.values():
         for batch in batches:
@@ -99,4 +116,4 @@ def measure(model: Path, rounds: int) -> list[Figure]:
                 took[kind][place].append(perf_counter() - begun)
     medians = {kind: tuple(statistics.median(values) for values in sizes) for kind, sizes in took.items()}
     timed = [Figure(kind, starts[kind], medians[kind]) for kind in loaded]
-    return sorted([*timed, *figures], key=lambda one: KINDS.index(one.kind))
+    return sorted([*timed, *figures], key=lambda one: KINDS.index(one.kind) if one.kind in KINDS else 0)
