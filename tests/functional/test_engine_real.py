@@ -354,7 +354,7 @@ PROGRAMS: dict[str, list[Act]] = {
         TARGETS.format(n=1), ("preview", TARGETS.format(n=2), (URN + "a",)), ("up", TARGETS.format(n=2), (URN + "a",)),
         ("refresh", "", ("**::c",)), ("destroy", "", (URN + "c", URN + "b")), TARGETS.format(n=3), ("destroy", ""),
     ],
-    "deletions": [*DELETIONS],
+    "deletions": [*DELETIONS, 'n = Thing("n", value=2)\nraise ValueError("half-way")'],
     "protected": [*PROTECTED],
     "nested": [NESTED[0], ("preview", NESTED[1]), NESTED[1], ("destroy", "")],
     "imports": [
