@@ -157,9 +157,10 @@ class Monitoring:
 
     async def _execute(self, schedule: Schedule) -> None:
         period, end = self._period(schedule), schedule.due
-        missed = int((time.time() - LATE_S - end) // period)  # a slow job must not be followed by a queue of others
-        end += max(missed, 0) * period
-        execution = Execution(end, end - period, end, "InProgress")
+        start = end - period
+        # A slow job is not followed by a queue of others: the next one looks at all that has passed meanwhile.
+        end += max(int((time.time() - LATE_S - end) // period), 0) * period
+        execution = Execution(end, start, end, "InProgress")
         schedule.executions = [*schedule.executions, execution][-MOST_EXECUTIONS:]
         schedule.due = end + period
         try:
