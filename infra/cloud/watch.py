@@ -82,6 +82,8 @@ class Watch:
         """Give alarms the states and histories that they had in an earlier life, and write down theirs from now on."""
         for one in journal.load(DOCUMENT) or ():
             alarm = _read(one)
+            period = self.clock.real(alarm.period_s)
+            alarm.due = (time.time() // period + 1) * period  # the period that the kill fell into is judged at its end
             self.alarms[alarm.region, alarm.name] = alarm
         self._journal = journal
 

@@ -29,6 +29,7 @@ ALARM = {
     "Threshold": 1.0,
     "Period": 60,
     "EvaluationPeriods": 1,
+    "TreatMissingData": "ignore",  # without data it stays in the state that it was set to
 }
 
 
