@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from training import hosts
 from training.config import TrainConfig
 from training.errors import TrainingError
 from training.events import EpochFinished, Event, StageFinished, TrialAdvanced
+from training.hosts import Hosts, Joined
 from training.monitor import command as monitoring
 
 MISSED_GATE = 3
+END_S = 40.0
+"""A run that was told to end has so long to do it in order."""
 _TERMINATED = "terminated by SIGTERM"
 _signals: list[int] = []
 EXAMPLE = """\
@@ -107,7 +115,13 @@ def _container_run() -> int:
 
     base = container.base_directory()
     try:
-        result = train(container.read(base), _show)
+        together, config = container.hosts(base), container.read(base)
+        if together.several and not together.leads:
+            _say(f"host {together.current} helps {together.names[0]}")
+            hosts.follow(together, deadline_s=_deadline_s())
+            return 0
+        with _leading(together, base) as joined:
+            result = train(config, _show, joined)
         container.write_model(base, result)
         _say(_measured(result.metrics))
     except BaseException as error:
@@ -119,6 +133,42 @@ def _container_run() -> int:
         _say(f"gate: {result.verdict.reason}", sys.stderr)
         return MISSED_GATE
     return 0
+
+
+@contextmanager
+def _leading(together: Hosts, base: Path) -> Iterator[Joined | None]:
+    """The other hosts of the job, when all of them are there; one that is lost ends the job."""
+    if not together.several:
+        yield None
+        return
+    lost: list[str] = []
+
+    def end(reason: str) -> None:
+        lost.append(reason)
+        _say(f"error: {reason}", sys.stderr)
+        os.kill(os.getpid(), signal.SIGUSR1)  # the main thread waits for Ray, which would wait for the host
+        sleep(END_S)
+        from training import container  # noqa: PLC0415  # as _container_run
+
+        container.write_failure(base, reason)
+        os._exit(1)  # Ray's client does not answer
+
+    def give_up(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise TrainingError(lost[0])
+
+    signal.signal(signal.SIGUSR1, give_up)
+    with hosts.Lead(together, end, deadline_s=_deadline_s()) as lead:
+        _say(f"{len(together.names)} hosts are here: {', '.join(together.names)}")
+        yield lead.joined
+
+
+def _deadline_s() -> float:
+    """How long to wait for the other hosts: SAGESTAGE_HOSTS_DEADLINE_S, or ten minutes."""
+    text = os.environ.get("SAGESTAGE_HOSTS_DEADLINE_S", str(hosts.DEADLINE_S))
+    try:
+        return float(text)
+    except ValueError:
+        raise TrainingError(f"SAGESTAGE_HOSTS_DEADLINE_S: {text!r} is not a number of seconds") from None
 
 
 def _show(event: Event) -> None:

@@ -37,9 +37,17 @@ def write(place: str, state: Checkpoint) -> None:
 
 def read(place: str) -> Checkpoint | None:
     """The state to go on from; None where there is none, or one that was cut off."""
-    content = storage.read_bytes(place)
-    if content is None:
-        return None
+    content = load_bytes(place)
+    return None if content is None else parse(content)
+
+
+def load_bytes(place: str) -> bytes | None:
+    """The file as it is; None where there is none."""
+    return storage.read_bytes(place)
+
+
+def parse(content: bytes) -> Checkpoint | None:
+    """The state in a file; None for one that was cut off."""
     try:
         length = int.from_bytes(content[:_LENGTH_BYTES], "little")
         header = orjson.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])

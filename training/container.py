@@ -2,7 +2,7 @@
 
 input/config/hyperparameters.json   settings of TrainConfig, all values texts
 input/config/inputdataconfig.json   the channels (may be absent)
-input/config/resourceconfig.json    the hosts (may be absent)
+input/config/resourceconfig.json    the hosts (may be absent): the first drives, the others help it
 input/data/<channel>/               CSV or Parquet files
 checkpoints/                        what an interrupted job goes on from, where the job has it
 model/                              what serving will unpack
@@ -25,6 +25,7 @@ import orjson
 from inference.contract import artifact
 from training.config import TrainConfig
 from training.errors import ConfigError, DataError, TrainingError
+from training.hosts import Hosts
 from training.run import TrainResult
 
 BASE_VARIABLE = "SAGESTAGE_BASE_DIR"
@@ -47,9 +48,7 @@ def read(base: Path) -> TrainConfig:
     Raises:
         TrainingError: a file is not as SageMaker writes it, a setting is wrong.
     """
-    hosts = _json(base / "input/config/resourceconfig.json").get("hosts", ["localhost"])
-    if len(hosts) > 1:
-        raise TrainingError(f"the job has {len(hosts)} hosts and training takes one: set the instance count to 1")
+    together = hosts(base)
     settings = {
         name.replace("-", "_"): _plain(value)
         for name, value in _json(base / "input/config/hyperparameters.json").items()
@@ -60,7 +59,18 @@ def read(base: Path) -> TrainConfig:
         raise ConfigError([f"hyperparameter {name!r} is not for SageMaker: it has its own place" for name in reserved])
     if (base / CHECKPOINTS).is_dir():  # SageMaker makes it where the job asks for checkpoints, and keeps it in S3
         settings.setdefault("checkpoint", str(base / CHECKPOINTS))
+    if together.several:  # a worker on each of them, unless the job says more
+        settings.setdefault("workers", len(together.names))
     return TrainConfig.model_validate({**settings, "data": channel(base), "output": base / "output/work"})
+
+
+def hosts(base: Path) -> Hosts:
+    """The hosts of the job.
+
+    Raises:
+        TrainingError: they do not go together.
+    """
+    return Hosts.of(_json(base / "input/config/resourceconfig.json"))
 
 
 def channel(base: Path) -> Path:

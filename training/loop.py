@@ -110,7 +110,7 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
     run = _Run(job, module, optimizer, schedule, writes=rank == 0)
-    run.resume()
+    run.resume(_checkpoint(job, rank, workers, device))
     for epoch in run.epochs:
         on_epoch(epoch)
     while not run.over:
@@ -202,9 +202,8 @@ class _Run:
         checkpoint.write(str(self._job.checkpoint), checkpoint.Checkpoint(found, figures))
         self._saved = monotonic()
 
-    def resume(self) -> None:
+    def resume(self, state: checkpoint.Checkpoint | None) -> None:
         """Go on from the checkpoint, if there is one."""
-        state = None if self._job.checkpoint is None else checkpoint.read(self._job.checkpoint)
         if state is None:
             return
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.arrays.items()}
@@ -226,6 +225,22 @@ class _Run:
         self.epochs = [Epoch.model_validate(epoch) for epoch in state.figures["epochs"]]
         self.best = state.figures["best"]
         self.step, self.total, self.seen = state.figures["within"]
+
+
+def _checkpoint(job: Job, rank: int, workers: int, device: str) -> checkpoint.Checkpoint | None:
+    """What the first worker finds; the others are told of it: they may be on hosts that do not have the file."""
+    content = None if job.checkpoint is None or rank else checkpoint.load_bytes(job.checkpoint)
+    if job.checkpoint is not None and workers > 1:
+        size = torch.tensor([-1 if content is None else len(content)], device=device)
+        torch.distributed.broadcast(size, 0)
+        if size.item() < 0:
+            return None
+        held = torch.zeros(int(size.item()), dtype=torch.uint8, device=device)
+        if content is not None:
+            held.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        torch.distributed.broadcast(held, 0)
+        content = held.cpu().numpy().tobytes()
+    return None if content is None else checkpoint.parse(content)
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

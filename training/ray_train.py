@@ -22,8 +22,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from inference.contract.network import Single
-from training import processes
+from training import cluster, processes
 from training.errors import TrainingError
+from training.hosts import Joined
 
 if TYPE_CHECKING:
     from training.loop import Epoch, Job
@@ -55,16 +56,19 @@ OnEpoch = Callable[[int, "Epoch"], None]
 class PrivateRay:
     """A Ray of one's own: started on entry (in the background), stopped on exit; serves several fits in a row.
 
+    Or, where hosts have `joined`, the driver's end of theirs.
+
     Raises:
         TrainingError: there are fewer CPUs or GPUs than workers, Ray already runs in this process, or does not start.
     """
 
-    def __init__(self, workers: int = 1, *, use_gpu: bool = False) -> None:
-        cpus = len(os.sched_getaffinity(0))
+    def __init__(self, workers: int = 1, *, use_gpu: bool = False, joined: Joined | None = None) -> None:
+        cpus = len(os.sched_getaffinity(0)) if joined is None else joined.cpus
         if workers > cpus:
             raise TrainingError(f"{workers} workers need {workers} CPUs and there are {cpus}: ask for fewer workers")
         self.workers = workers
         self.use_gpu = use_gpu
+        self.joined = joined
         self.folder = Path()
         self._thread = threading.Thread(target=self._live, name="private-ray", daemon=True)
         self._failure: BaseException | None = None
@@ -76,7 +80,7 @@ class PrivateRay:
 
     def __enter__(self) -> Self:
         self.folder = _short_folder()
-        settings = SETTINGS | {MARK: str(self.folder)}
+        settings = (SETTINGS if self.joined is None else self.joined.environment) | {MARK: str(self.folder)}
         self._environment = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
         self._handlers = _handlers()
@@ -131,6 +135,10 @@ class PrivateRay:
 
         if ray.is_initialized():
             raise TrainingError("Ray already runs in this process: train in a fresh one, or shut that Ray down")
+        if self.joined is not None:
+            self._owned = True
+            cluster.join(self.joined)
+            return
         gpus = _gpus() if self.use_gpu else 0
         if self.use_gpu and self.workers > gpus:
             raise TrainingError(
@@ -166,11 +174,23 @@ class PrivateRay:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415  # as in _init
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
-        with _epochs(folder, on_epoch) as pipe:
+        folder.mkdir()
+        shipped = {} if self.joined is None else cluster.ship({job.features for job in jobs})
+        here = "" if self.joined is None else self.joined.here
+        with _epochs(folder, on_epoch) if self.joined is None else cluster.heard(here, on_epoch) as pipe:
             trainer = TorchTrainer(
                 cast("Callable[[dict[Any, Any]], None]", _worker),  # Ray hands out the answer; its types know none
-                train_loop_config={"jobs": [job.model_dump(mode="json") for job in jobs], "pipe": str(pipe)},
-                scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu),
+                train_loop_config={
+                    "jobs": [job.model_dump(mode="json") for job in jobs],
+                    "pipe": str(pipe),
+                    "shipped": shipped,
+                    "home": here,
+                },
+                scaling_config=ScalingConfig(
+                    num_workers=self.workers,
+                    use_gpu=self.use_gpu,
+                    placement_strategy="PACK" if self.joined is None else "SPREAD",
+                ),
                 run_config=RunConfig(
                     name=folder.name,
                     storage_path=str(folder.parent),
@@ -212,9 +232,12 @@ def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, i
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     outcomes: list[tuple[Mapping[str, Single], int, int, float]] = []
-    with Path(settings["pipe"]).open("w", encoding="ascii", buffering=1) as pipe:
+    home = settings["home"]
+    with cluster.tell(settings["pipe"]) if home else Path(settings["pipe"]).open("w", buffering=1) as pipe:
         for number, raw in enumerate(settings["jobs"]):
             begin = perf_counter()
+            job = loop.Job.model_validate(raw)
+            job = job.model_copy(update={"features": cluster.fetch(job.features, settings["shipped"], home)})
 
             def tell(epoch: Epoch, number: int = number) -> None:
                 if rank == 0:
@@ -222,7 +245,7 @@ def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, i
 
             try:
                 outcome = loop.train(
-                    loop.Job.model_validate(raw),
+                    job,
                     tell,
                     device=str(ray.train.torch.get_device()),
                     rank=rank,
@@ -240,7 +263,6 @@ def _epochs(folder: Path, on_epoch: OnEpoch) -> Iterator[Path]:
     """A named pipe whose lines, written by the first worker, become calls of `on_epoch` in a thread of this process."""
     from training.loop import Epoch  # noqa: PLC0415  # imports torch, like ray above
 
-    folder.mkdir()
     pipe = folder / "epochs.pipe"
     os.mkfifo(pipe)
     descriptor = os.open(pipe, os.O_RDWR)  # open at both ends: neither side waits for the other to appear

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from training import dataset as data
 from training.assess import Evaluation, assess
 from training.baselines import Baseline
 from training.champion import Duel
+from training.cluster import tasks
 from training.config import TrainConfig
 from training.dataset import Part
 from training.errors import DataError, TrainingError
@@ -37,6 +39,7 @@ from training.events import EpochFinished, OnEvent, Stage, Stages, TrialAdvanced
 from training.features import Counts, LeftOut
 from training.gate import Verdict
 from training.heldout import HeldOut
+from training.hosts import Joined
 from training.package import golden, versions
 from training.prepared import Prepared, prepare
 from training.quality import Quality
@@ -150,15 +153,19 @@ def fit_all(
         ]
 
 
-def train(config: TrainConfig, on_event: OnEvent = ignore) -> TrainResult:
-    """One model, from the file to the archive.
+def train(config: TrainConfig, on_event: OnEvent = ignore, joined: Joined | None = None) -> TrainResult:
+    """One model, from the file to the archive; with the help of other hosts where they have joined.
 
     Raises:
         TrainingError: one line with what is wrong and what to do about it.
     """
     data.check(config)  # at once, before Ray starts
-    with PrivateRay(config.workers, use_gpu=config.use_gpu) as cluster, prepare(config, on_event) as prepared:
-        return fit(prepared, tuned(prepared, config, on_event), cluster, on_event)
+    with ExitStack() as stack:
+        ray = stack.enter_context(PrivateRay(config.workers, use_gpu=config.use_gpu, joined=joined))
+        if joined is not None:
+            ray.ready()
+        prepared = stack.enter_context(prepare(config, on_event, None if joined is None else tasks(joined)))
+        return fit(prepared, tuned(prepared, config, on_event), ray, on_event)
 
 
 def tuned(prepared: Prepared, config: TrainConfig, on_event: OnEvent = ignore) -> TrainConfig:
