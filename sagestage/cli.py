@@ -138,6 +138,9 @@ def train(
         list[str] | None,
         typer.Option("--job", help="Of the job: image=…, role=…, bucket=…, instance_type=…, spot=true. Repeatable."),
     ] = None,
+    stack: Annotated[
+        str | None, typer.Option(help="Whose outputs training_image, _role and _bucket say where the job runs.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train one model and package it as model.tar.gz. Exit code 3 when it misses its gate."""
@@ -164,7 +167,7 @@ def train(
     else:
         from sagestage import jobs
 
-        jobs.train(settings | {"gates": tuple(gate or ())}, on, place or [], dry_run=dry_run)
+        jobs.train(settings | {"gates": tuple(gate or ())}, on, place or [], stack, dry_run=dry_run)
 
 
 @app.command(epilog="Example: sagestage serve model.tar.gz --port 8080")

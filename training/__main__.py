@@ -22,7 +22,7 @@ from training.hosts import Hosts, Joined
 from training.monitor import command as monitoring
 
 MISSED_GATE = 3
-END_S = 40.0
+END_S = 15.0
 """A run that was told to end has so long to do it in order."""
 _TERMINATED = "terminated by SIGTERM"
 _signals: list[int] = []
@@ -151,13 +151,16 @@ def _leading(together: Hosts, base: Path) -> Iterator[Joined | None]:
         from training import container  # noqa: PLC0415  # as _container_run
 
         container.write_failure(base, reason)
+        container.discard(base)
+        lead.stop()
         os._exit(1)  # Ray's client does not answer
 
     def give_up(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise TrainingError(lost[0])
 
     signal.signal(signal.SIGUSR1, give_up)
-    with hosts.Lead(together, end, deadline_s=_deadline_s()) as lead:
+    lead = hosts.Lead(together, end, deadline_s=_deadline_s())
+    with lead:
         _say(f"{len(together.names)} hosts are here: {', '.join(together.names)}")
         yield lead.joined
 

@@ -96,7 +96,7 @@ def write_model(base: Path, result: TrainResult) -> None:
         for path in result.artifact.parent.glob("*.json"):
             shutil.copyfile(path, _made(base / "output/data" / path.name))
     shutil.copyfile(result.report, _made(base / "output/data/report.html"))
-    shutil.rmtree(base / "output/work", ignore_errors=True)
+    discard(base)
     report = {
         "metrics": result.metrics,
         "intervals": {name: [one.low, one.high] for name, one in result.evaluation.intervals.items()},
@@ -109,6 +109,11 @@ def write_model(base: Path, result: TrainResult) -> None:
     }
     path = _made(base / "output/data/metrics.json")
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def discard(base: Path) -> None:
+    """Remove what a run works with."""
+    shutil.rmtree(base / "output/work", ignore_errors=True)
 
 
 def _made(path: Path) -> Path:

@@ -49,7 +49,7 @@ def names(path: str) -> tuple[str, ...]:
         text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if len(start) < HEADER_BYTES or error.start < len(start) - 4:  # else the read ended within a character
-            raise DataError(_not_utf8(path, start, error, 0)) from None
+            raise DataError(_not_utf8(path, start, error, -1)) from None
         text = start[: error.start].decode("utf-8-sig")
     if text.strip() and len(start) < HEADER_BYTES and "\n" not in text and "\r" not in text:
         raise DataError(f"{path}: has one line only: it needs a first line of column names and rows below")

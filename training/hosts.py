@@ -295,6 +295,10 @@ class Lead:
             with contextlib.suppress(OSError):
                 line.send(end=None if error is None else str(error) or type(error).__name__)
             line.close()
+        self.stop()
+
+    def stop(self) -> None:
+        """End this host's Ray."""
         self._ray.stop()
 
 

@@ -233,7 +233,8 @@ def _worker(settings: dict[str, Any]) -> list[tuple[Mapping[str, Single], int, i
     rank, workers = context.get_world_rank(), context.get_world_size()
     outcomes: list[tuple[Mapping[str, Single], int, int, float]] = []
     home = settings["home"]
-    with cluster.tell(settings["pipe"]) if home else Path(settings["pipe"]).open("w", buffering=1) as pipe:
+    place = os.devnull if rank else settings["pipe"]  # the first worker tells for all
+    with cluster.tell(place) if home and rank == 0 else Path(place).open("w", buffering=1) as pipe:
         for number, raw in enumerate(settings["jobs"]):
             begin = perf_counter()
             job = loop.Job.model_validate(raw)

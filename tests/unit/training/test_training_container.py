@@ -44,9 +44,17 @@ def test_places_are_not_settings_here(base: Path) -> None:
         container.read(base)
 
 
-def test_several_hosts_are_refused_with_their_number(base: Path) -> None:
-    give(base, "resourceconfig", {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1"})
-    with pytest.raises(TrainingError, match="2 hosts"):
+def test_the_first_of_several_hosts_leads_and_each_has_a_worker(base: Path) -> None:
+    give(base, "hyperparameters", {"target": "y"})
+    give(base, "resourceconfig", {"hosts": ["algo-2", "algo-1"], "current_host": "algo-1"})
+    hosts = container.hosts(base)
+    assert (hosts.leads, hosts.others) == (True, ("algo-2",))
+    assert container.read(base).workers == 2
+
+
+def test_a_host_that_is_not_of_the_job_is_refused(base: Path) -> None:
+    give(base, "resourceconfig", {"hosts": ["algo-1", "algo-2"], "current_host": "algo-3"})
+    with pytest.raises(TrainingError, match="host 'algo-3' is not one of algo-1, algo-2"):
         container.read(base)
 
 
