@@ -22,7 +22,7 @@ from training.hosts import Hosts, Joined
 from training.monitor import command as monitoring
 
 MISSED_GATE = 3
-END_S = 15.0
+END_S = 10.0
 """A run that was told to end has so long to do it in order."""
 _TERMINATED = "terminated by SIGTERM"
 _signals: list[int] = []

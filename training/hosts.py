@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -190,11 +191,15 @@ class _Ray:
     def stop(self) -> None:
         if self.process is None:
             return
+        started = processes.below(self.process.pid)  # some of them hide the environment that they were given
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(RAY_GRACE_S)
         self.process.kill()
         self.process.wait()
+        for one in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
         processes.await_end(f"{MARK}={self.folder}", grace_s=RAY_GRACE_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def train(
         torch.manual_seed(job.seed + number)  # dropout after a restart is that of a run without one
         model.train()
         for features, targets in islice(shards.epoch(number, batch), run.step, None):
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=job.precision == "bf16"):
+            with _precision(job, device):
                 outputs = model(torch.from_numpy(features).to(device))
             loss = loss_of(outputs.float(), torch.from_numpy(targets).to(device))
             optimizer.zero_grad(set_to_none=True)
@@ -241,6 +242,11 @@ def _checkpoint(job: Job, rank: int, workers: int, device: str) -> checkpoint.Ch
         torch.distributed.broadcast(held, 0)
         content = held.cpu().numpy().tobytes()
     return None if content is None else checkpoint.parse(content)
+
+
+def _precision(job: Job, device: str) -> AbstractContextManager[Any]:
+    """Of the forward pass; entering autocast takes time even where it is off."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if job.precision == "bf16" else nullcontext()
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

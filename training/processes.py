@@ -24,6 +24,21 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def below(process: int) -> list[int]:
+    """Ids of the processes that a process has started, and that those have; none without /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir() if Path("/proc/self/stat").exists() else ():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [process]
+    while waiting:
+        waiting += (some := children.get(waiting.pop(), []))
+        found += some
+    return found
+
+
 def await_end(
     mark: str,
     *,

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+from training import processes
 from training.processes import await_end, marked
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
@@ -36,3 +38,14 @@ def test_waiting_ends_when_the_process_does() -> None:
 
 def test_nothing_marked_nothing_waited_for() -> None:
     await_end("SAGESTAGE_TEST=nobody")
+
+
+def test_what_a_process_started_is_known_to_the_last_one() -> None:
+    command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
+    with subprocess.Popen(command) as process:
+        while not (found := processes.below(process.pid)):
+            time.sleep(0.01)
+        assert set(found) < set(processes.below(os.getpid()))
+        process.kill()
+        for one in found:
+            os.kill(one, signal.SIGKILL)
