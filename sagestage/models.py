@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.markup import escape
+
+from sagestage import report
 from sagestage.progress import Stage, Stages
 from sagestage.traffic import Expected
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sagestage.project import Project
-    from training.events import Event
+    from training.events import Event, TrialAdvanced
     from training.run import TrainResult
 
+SHOWN_TRIALS = 12
 DEFAULT_GATES = {"regression": ("r2>=0.8",), "classification": ("accuracy>=0.7",)}
 """What a rehearsed model must reach when nobody says otherwise."""
 
@@ -138,6 +145,19 @@ def _expected(result: TrainResult) -> Expected:
     return Expected(str(result.sha256)[:12], result.predictions.values, Tolerance())
 
 
+def trial_table(trials: Iterable[TrialAdvanced], shown: int = SHOWN_TRIALS) -> Table:
+    """The best trials of a search: those that went furthest first, then by their validation loss."""
+    best = sorted(trials, key=lambda one: (-one.epochs, one.loss))
+    made = report.table(
+        f"trials: {len(best)} of {best[0].trials}" if best else "trials",
+        "trial", "epochs", "validation loss", "settings", right=(0, 1, 2),
+    )  # fmt: skip
+    for one in best[:shown]:
+        loss = f"{one.loss:.4f}" if math.isfinite(one.loss) else "exploded"
+        made.add_row(str(one.trial), str(one.epochs), loss, escape(one.settings))
+    return made
+
+
 class Follower:
     """Shows the events of a training run as stages; closes the stage under way when the run fails."""
 
@@ -145,10 +165,11 @@ class Follower:
         self._stages = stages
         self._open = ExitStack()
         self._stage = Stage("")
+        self._trials: dict[int, TrialAdvanced] = {}
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        from training.events import EpochFinished, StageAdvanced, StageFinished, StageStarted
+        from training.events import EpochFinished, StageAdvanced, StageFinished, StageStarted, TrialAdvanced
 
         match event:
             case StageStarted(stage, model):
@@ -158,9 +179,16 @@ class Follower:
             case EpochFinished(_, epoch, epochs, train_loss, validation_loss):
                 text = f"epoch {epoch} of at most {epochs}, loss {train_loss:.4f}, on validation {validation_loss:.4f}"
                 self._stage.at(text, epoch / epochs)
+            case TrialAdvanced(trial=trial):
+                self._trials[trial] = event
+                self._stages.below(trial_table(self._trials.values()))
             case StageFinished(summary=summary):
                 self._stage.summary = summary
                 self._open.close()
+                if self._trials:
+                    self._stages.below(None)
+                    self._stages.show(trial_table(self._trials.values()))
+                    self._trials = {}
 
     def warn(self, text: str) -> None:
         """Show what is odd about the data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -41,6 +41,18 @@ class Stage:
             self._remark(severity, text)
 
 
+class _Bars(Progress):
+    """The bars of the stages under way, with something live below them."""
+
+    below: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is shown."""
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield self.below
+
+
 class Stages:
     """Shows stages one after the other and keeps their times.
 
@@ -53,12 +65,12 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._quiet = quiet
         self._clock = clock
-        self._live: Progress | None = None
+        self._live: _Bars | None = None
         self._announced = ""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal and not self._quiet:
-            self._live = Progress(
+            self._live = _Bars(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -115,6 +127,12 @@ class Stages:
 
     def _remark(self, severity: str, text: str) -> None:
         self.say(f"[dim]i[/] {escape(text)}") if severity == "info" else self.warn(text)
+
+    def below(self, renderable: RenderableType | None) -> None:
+        """Keep a table below the bars, in the place of the last one; nothing without a terminal."""
+        if self._live is not None:
+            self._live.below = renderable
+            self._live.refresh()
 
     def show(self, renderable: RenderableType) -> None:
         """Print a table above the bars."""
