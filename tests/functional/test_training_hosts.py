@@ -92,7 +92,7 @@ class Host:
         raise AssertionError(f"never said {text!r}: {lines}")
 
     def finish(self) -> tuple[int, str]:
-        text, _ = self.process.communicate(timeout=200)
+        text, _ = self.process.communicate(timeout=260)
         return self.process.returncode, text
 
     @property
