@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -224,7 +225,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.prepare:
         prepare(options.prepare, options.output)
-        print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        # VmHWM is this program's own; ru_maxrss goes on from that of the process that started it
+        own = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        print(json.dumps({"peak_mib": max(int(own[1]) if own else 0, children) / 1024}))
         return
     cores, today = len(os.sched_getaffinity(0)), f"{datetime.now(UTC):%Y-%m-%d}"
     lines = [
