@@ -18,7 +18,7 @@ from sagestage.cli import app
 from sagestage.project import Project
 from sagestage.scaling_in import ScaleInError
 from sagestage.verification import VerificationError
-from tests.cloud_support.helpers import Cloud, running
+from tests.cloud_support.helpers import IMAGE, Cloud, running
 from tests.provider_support.demand import demand_project, write_stack
 
 pytestmark = [
@@ -71,10 +71,8 @@ def test_a_stack_is_previewed_deployed_drifted_verified_and_destroyed(root: Path
     edit(root, "dev", image="registry/sagestage-inference:2")
     shown = sagestage("preview", "--stack", "dev").output
     assert "replace sagemaker Model champion because of primaryContainer" in shown
-    assert (
-        '~ primaryContainer.image: "sagestage-inference:local" → "registry/sagestage-inference:2" (replaces)' in shown
-    )
-    edit(root, "dev", image="sagestage-inference:local")
+    assert f'~ primaryContainer.image: "{IMAGE}" → "registry/sagestage-inference:2" (replaces)' in shown
+    edit(root, "dev", image=IMAGE)
 
     # More instances than the new configuration begins with are not taken away unasked.
     sagemaker = cloud.client("sagemaker")
