@@ -27,7 +27,7 @@ from training.errors import DataError
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 """Cells of a CSV file that are missing values."""
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 2 * 2**20
 """Bytes of a CSV file that are parsed at once; a row must fit in them."""
 FIRST_BYTES = 2**16
 """The first block, which is read as texts, is smaller."""
