@@ -15,7 +15,7 @@ RUN=/run/sagestage-engine  # a socket's path is short
 SOCKET=unix://$RUN/docker.sock
 BASE=local/sagestage-base:py311
 TOOLS=local/sagestage-build:py311
-PACKAGES=(docker.io iptables debootstrap)
+PACKAGES=(docker.io iptables debootstrap docker-compose)  # the last is what the SageMaker SDK runs
 
 die() { echo "error: $*" >&2; exit 1; }
 answers() { DOCKER_HOST=$1 docker version --format '{{.Server.Version}}' 2>/dev/null; }
