@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from inference.contract.metrics import Metric
 from inference.contract.schema import Frozen
@@ -23,6 +23,13 @@ _HERE = frozenset({"data", "output", "checkpoint", "chunk_rows"})
 """Settings that are this machine's affair."""
 
 
+def _names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(max_length=16)]
+
+
 class Place(Frozen):
     """Where and how a job runs.
 
@@ -32,6 +39,9 @@ class Place(Frozen):
         bucket: takes the data that lie here, the checkpoints and the models.
         spot: interruptible and cheaper; goes on from its checkpoints.
         max_run_s, max_wait_s: the longest run, and the longest wait for spot capacity and the run together.
+        subnets, security_groups: of the VPC that the job runs in; texts with commas, or sequences.
+        isolated: the containers reach nothing at all; SageMaker itself brings and takes what lies in S3.
+        volume_key, output_key: KMS keys of the machines' volumes and of what the job writes to S3; id, alias or ARN.
         keep_alive_s: how long the machines wait for the next job (warm pool); the default quota of an account is 0.
     """
 
@@ -46,6 +56,11 @@ class Place(Frozen):
     spot: bool = False
     keep_alive_s: Annotated[int, Field(ge=0, le=21_600)] = 0
     experiment: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}$")] | None = None
+    subnets: Names = ()
+    security_groups: Names = ()
+    isolated: bool = False
+    volume_key: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    output_key: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     tags: Mapping[str, str] = Field(default_factory=dict)
 
     @classmethod
@@ -66,6 +81,9 @@ class Place(Frozen):
             problems.append(f"max_wait_s {place.max_wait_s} is for spot: add spot, or leave it out")
         if place.max_wait_s is not None and place.max_wait_s < place.max_run_s:
             problems.append(f"max_wait_s {place.max_wait_s} must be at least max_run_s, {place.max_run_s}")
+        if bool(place.subnets) != bool(place.security_groups):
+            given = "subnets" if place.subnets else "security_groups"
+            problems.append(f"{given} alone make no network: give subnets and security_groups, or neither")
         if problems:
             raise ConfigError(problems)
         return place
@@ -121,6 +139,8 @@ def request(config: TrainConfig, place: Place, now: datetime) -> dict[str, Any]:
         "InstanceCount": place.instance_count,
         "VolumeSizeInGB": place.volume_gb,
     }
+    if place.volume_key is not None:
+        resources["VolumeKmsKeyId"] = place.volume_key
     if place.keep_alive_s:
         resources["KeepAlivePeriodInSeconds"] = place.keep_alive_s
     stopping = {"MaxRuntimeInSeconds": place.max_run_s}
@@ -148,7 +168,10 @@ def request(config: TrainConfig, place: Place, now: datetime) -> dict[str, Any]:
                 },
             }
         ],
-        "OutputDataConfig": {"S3OutputPath": f"s3://{place.bucket}/training/"},
+        "OutputDataConfig": {
+            "S3OutputPath": f"s3://{place.bucket}/training/",
+            **({"KmsKeyId": place.output_key} if place.output_key is not None else {}),
+        },
         "ResourceConfig": resources,
         "StoppingCondition": stopping,
         "EnableManagedSpotTraining": place.spot,
@@ -156,6 +179,10 @@ def request(config: TrainConfig, place: Place, now: datetime) -> dict[str, Any]:
         "CheckpointConfig": {"S3Uri": f"s3://{place.bucket}/checkpoints/{config.name}/", "LocalPath": CHECKPOINTS},
         "Tags": [{"Key": key, "Value": value} for key, value in sorted(tags.items())],
     }
+    if place.subnets:
+        made["VpcConfig"] = {"Subnets": list(place.subnets), "SecurityGroupIds": list(place.security_groups)}
+    if place.isolated:
+        made["EnableNetworkIsolation"] = True
     if place.experiment is not None:
         made["ExperimentConfig"] = {"ExperimentName": place.experiment, "TrialComponentDisplayName": name}
     return made

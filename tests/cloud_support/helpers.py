@@ -129,9 +129,9 @@ def archived(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def eventually(ask: Callable[[], Any], right: Callable[[Any], bool]) -> Any:
+def eventually(ask: Callable[[], Any], right: Callable[[Any], bool], deadline_s: float = _DEADLINE_S) -> Any:
     """Ask another process until its answer is right."""
-    deadline = time.monotonic() + _DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while True:
         answer = ask()
         if right(answer):

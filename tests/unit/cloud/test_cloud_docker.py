@@ -17,7 +17,7 @@ from infra.cloud.docker import explain
         ),
         (
             ("ps",),
-            "permission denied while trying to connect to the Docker daemon socket at unix:///x.sock: permission denied",
+            "permission denied while trying to connect to the Docker daemon socket at unix:///x: permission denied",
             "add yourself to the group docker",
         ),
         (

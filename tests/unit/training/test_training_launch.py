@@ -28,6 +28,8 @@ def config(**settings: Any) -> TrainConfig:
         {},
         {"spot": "true", "max_wait_s": 20_000, "experiment": "demand"},
         {"keep_alive_s": 600, "instance_count": 2, "tags": {"team": "ml"}},
+        {"subnets": "subnet-1,subnet-2", "security_groups": "sg-1", "isolated": "true", "volume_key": "alias/a"},
+        {"output_key": "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"},
     ],
 )
 def test_the_request_is_one_that_botocore_accepts(options: dict[str, Any]) -> None:
@@ -84,6 +86,7 @@ def test_local_data_are_uploaded_and_the_job_created(tmp_path: Path) -> None:
         ({"instance_type": "m5.large"}, "instance_type: .*'m5.large'"),
         ({"colour": "red"}, "a job has no 'colour'"),
         ({"role": "me"}, "role: .*'me'"),
+        ({"subnets": "subnet-1"}, "subnets alone make no network"),
     ],
 )
 def test_what_sagemaker_would_refuse_is_told_at_once(options: dict[str, Any], expected: str) -> None:
