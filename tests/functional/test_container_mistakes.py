@@ -191,7 +191,7 @@ def test_a_registry_that_is_not_there_and_a_stack_that_names_none(tmp_path: Path
 
 @ROOT_NEEDED
 def test_a_full_disk(tmp_path: Path) -> None:
-    """An engine of its own on a disk of its own, which is full but for a megabyte."""
+    """An engine of its own on a small disk; without a bridge it removes that of others: hence its own network."""
     need_engine()
     if shutil.which("dockerd") is None or not docker.is_here(LOCAL_BASE):
         absent("needs dockerd and the base image of containers/engine.sh")
@@ -203,8 +203,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         absent(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")
     address = f"unix://{run}/docker.sock"
     engine = subprocess.Popen(
-        ["dockerd", "--data-root", str(disk), "--exec-root", str(run / "exec"), "--pidfile", str(run / "pid"),
-         "-H", address, "--bridge", "none", "--iptables=false", "--ip-forward=false"],
+        ["unshare", "--net", "dockerd", "--data-root", str(disk), "--exec-root", str(run / "exec"), "-H", address,
+         "--pidfile", str(run / "pid"), "--bridge", "none", "--iptables=false", "--ip-forward=false"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
