@@ -61,7 +61,7 @@ class Container:
     def inspect(self) -> Any:
         return json.loads(run("inspect", self.name))[0]
 
-    def wait(self, timeout_s: float = 120) -> int:
+    def wait(self, timeout_s: float = 280) -> int:
         """Wait for its end; the exit code."""
         return int(run("wait", self.name, timeout_s=timeout_s))
 
@@ -78,7 +78,7 @@ class Container:
         """What a program prints that runs beside the container's own."""
         return run("exec", self.name, "python", "-c", program)
 
-    def follow(self, until: str, timeout_s: float = 120) -> str:
+    def follow(self, until: str, timeout_s: float = 280) -> str:
         """Read its log until a line has the text; that line."""
         with subprocess.Popen(
             ["docker", "logs", "--follow", self.name],
@@ -97,7 +97,7 @@ class Container:
     def url(self) -> str:
         return "http://" + run("port", self.name, "8080").splitlines()[0].strip()
 
-    def ready(self, timeout_s: float = 60) -> str:
+    def ready(self, timeout_s: float = 120) -> str:
         """Wait until /ping answers 200; the address."""
         url, deadline = self.url(), time.monotonic() + timeout_s
         while time.monotonic() < deadline:
