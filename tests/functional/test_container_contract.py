@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from infra.cloud.docker import DockerError
-from tests.container_support.docker import INFERENCE, TRAINING, Container, job, need_image, run, running
+from tests.container_support.docker import INFERENCE, ROOT, TRAINING, Container, job, need_image, run, running
 from training.checkpoint import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -152,3 +154,29 @@ def test_a_model_that_is_not_there_ends_the_server_in_one_line(tmp_path: Path) -
         said = container.logs()
     assert "error: " in said
     assert "Traceback" not in said
+
+
+def test_two_hosts_on_a_network_train_one_model(tmp_path: Path) -> None:
+    """Each has its own /opt/ml, and they find each other by the names that SageMaker gives them."""
+    need_image(TRAINING)
+    if not (ROOT / "training/hosts.py").exists():
+        pytest.skip("training takes one host")
+    names = ["algo-1", "algo-2"]
+    network = f"sagestage-test-{uuid.uuid4().hex[:12]}"
+    run("network", "create", "--internal", network)  # no way out of it
+    try:
+        with ExitStack() as stack:
+            hosts = []
+            for name in names:
+                base = job(tmp_path / name, SETTINGS | {"workers": "2"})
+                resources = {"current_host": name, "hosts": names, "network_interface_name": "eth0"}
+                (base / "input/config/resourceconfig.json").write_text(json.dumps(resources))
+                options = ["--network", network, "--network-alias", name, "--hostname", name, "--cpus", "1"]
+                options += ["--volume", f"{base}:/opt/ml"]
+                hosts.append(stack.enter_context(running(TRAINING, "train", options=options)))
+            codes = [host.wait() for host in hosts]
+            assert codes == [0, 0], [host.logs() for host in hosts]
+    finally:
+        run("network", "rm", network)
+    assert (tmp_path / "algo-1/model/manifest.json").is_file()
+    assert not list((tmp_path / "algo-2/model").glob("*"))  # SageMaker would pack both into one archive
