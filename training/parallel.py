@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from training.features import Block, LeftOut, Recipe
 
 PARALLEL_ROWS = 4_000_000
-"""From so many rows on, processes are faster than one: they take half a second to start. Measured, docs/training.md."""
+"""From so many rows on several processes are used: each takes half a second to start, a million rows a third of one.
+
+An estimate from what a million rows take (docs/training.md); where the two meet was not measured.
+"""
 Made = tuple[int, NDArray[np.int64], "dict[Part, LeftOut]"]
 """Of some rows: how many, values changed, and what does not enter the loss."""
 Elsewhere = Callable[["Callable[[Past], Block]", "Iterable[Past]"], "Iterator[Block]"]
