@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -66,6 +67,10 @@ class Deployment:
         self._aliased: dict[str, str] = {}
         self._deleted: dict[str, tuple[str, ...]] = {}
         """URNs deleted in this run because something that they need is replaced, with the properties it came in by."""
+        self._doomed: list[str] = []
+        """URNs that something under way deletes first, since they need it: nothing takes their place before it ends."""
+        self._gone = threading.Condition()
+        self._cascading = threading.Lock()
         self._live = {r.urn: i for i, r in steps.journal.left().items() if not r.delete}
         self._defaults: dict[tuple[str, str], str] = {}
         self._goals: dict[str, Goal] = {}
@@ -77,9 +82,13 @@ class Deployment:
             with self._planning:
                 plan = self._plan(goal)
                 self._goals[goal.urn] = goal
-            if plan.decision.op is Op.IMPORT:
-                plan = self._imported(plan)
-            done = self._carry_out(plan)
+                doomed = self._doom(plan)
+            try:
+                if plan.decision.op is Op.IMPORT:
+                    plan = self._imported(plan)
+                done = self._carry_out(plan)
+            finally:
+                self._release(doomed)
         except Skipped:
             return Answer(goal.urn, failed=True)
         except (EngineError, ProviderError) as error:
@@ -297,6 +306,8 @@ class Deployment:
         goal, op, steps = plan.goal, plan.decision.op, self._steps
         new = goal.state(plan.inputs)
         old = plan.old
+        with self._gone:
+            self._gone.wait_for(lambda: goal.urn not in self._doomed)
         if not self._targets.has(goal.urn):
             return new if old is None else steps.same(old, old, plan.plugin, plan.index)
         if old is None:
@@ -307,10 +318,38 @@ class Deployment:
             return steps.same(old, new, plan.plugin, plan.index)
         if op is Op.UPDATE:
             return steps.update(old, new, plan.plugin, plan.index, plan.decision.diff, goal.ignore_changes)
-        for index in plan.first:
-            deletion.delete(steps, index, Op.DELETE_REPLACED, replaced=True)
+        self._delete_first(plan)
         gone = bool(plan.first) or old.pending_replacement or old.external or goal.urn in self._deleted
         return steps.replace(old, new, plan.plugin, plan.index, plan.decision.diff, gone=gone)
+
+    def _delete_first(self, plan: _Plan) -> None:
+        """Deletes what has to go before a replacement; whoever takes the place of one of them waits for that.
+
+        Two replacements may need the same resource to go: they follow one another, and the second finds it gone.
+        """
+        if not plan.first:
+            return
+        *dependents, root = plan.first
+        with self._cascading if dependents else contextlib.nullcontext():
+            for index in dependents:
+                found = self._steps.journal.left().get(index)
+                if found is not None and not found.pending_replacement:
+                    deletion.delete(self._steps, index, Op.DELETE_REPLACED, replaced=True)
+            deletion.delete(self._steps, root, Op.DELETE_REPLACED, replaced=True)
+
+    def _doom(self, plan: _Plan) -> list[str]:
+        """The URNs that the plan deletes first beside its own: they are taken until it has ended."""
+        left = self._steps.journal.left()
+        doomed = [left[index].urn for index in plan.first[:-1]]
+        with self._gone:
+            self._doomed += doomed
+        return doomed
+
+    def _release(self, doomed: Iterable[str]) -> None:
+        with self._gone:
+            for urn in doomed:
+                self._doomed.remove(urn)
+            self._gone.notify_all()
 
 
 def provider_config(values: Mapping[str, str], secret: Iterable[str]) -> dict[str, Properties]:
