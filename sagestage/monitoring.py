@@ -88,7 +88,9 @@ def look(project: Project, request: Request, client: Any) -> Outcome:
     baselines = dict(_baselines(sagemaker, config))
     if not baselines:
         raise SagestageError(f"no variant of endpoint {name} has a model with an archive: there is no baseline")
-    end = datetime.now(UTC)
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(
+        seconds=1
+    )  # captures tell whole seconds: this one counts
     span = window.Window(end - timedelta(seconds=window.seconds(request.window)), end)
     folder = project.home / "monitor" / name / f"{end:%Y%m%dT%H%M%S}"
     return job.run(

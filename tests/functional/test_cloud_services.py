@@ -126,9 +126,9 @@ def test_alarms_topics_and_roles_are_kept(cloud: Cloud) -> None:
 
 def test_an_operation_that_nobody_has_answers_501_with_its_name(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as caught:
-        cloud.client("sagemaker").list_monitoring_schedules()
+        cloud.client("sagemaker").list_inference_experiments()
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "SageMaker.ListMonitoringSchedules" in str(caught.value)
+    assert "SageMaker.ListInferenceExperiments" in str(caught.value)
 
 
 @pytest.mark.parametrize(
