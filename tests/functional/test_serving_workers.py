@@ -67,13 +67,15 @@ def test_metrics_are_the_sum_over_workers(server: Server, model: Artifact) -> No
     for _ in range(20):
         assert post(server.url, body).status_code == 200
     assert post(server.url, b"[[1]]").status_code == 400
+    timed = r'sagestage_latency_seconds_count\{.*stage="request"\}'
+    until(lambda: sample(httpx.get(f"{server.url}/metrics").text, timed) == 21)  # counted once they have been sent
     for _ in range(4):  # whichever worker answers
         text = httpx.get(f"{server.url}/metrics").text
         assert sample(text, r'sagestage_requests_total\{.*status="200"\}') == 20
         assert sample(text, r'sagestage_requests_total\{.*status="400"\}') == 1
         assert sample(text, r'sagestage_errors_total\{.*error="input"\}') == 1
         assert sample(text, r"sagestage_batch_rows_count\{.*\}") >= 1
-        assert sample(text, r'sagestage_latency_seconds_count\{.*stage="request"\}') == 21
+        assert sample(text, timed) == 21
         assert f'model="{version_of(server)}"' in text
 
 
@@ -139,12 +141,15 @@ def test_counts_outlive_the_worker_that_made_them(server: Server) -> None:
     count = 12
     for _ in range(count):
         assert post(server.url, b"[[1, 2, 3, 4]]").status_code == 200
+    answered = r'sagestage_requests_total\{.*status="200"\}'
+    # An answer is counted once it has been sent: the last one may still be on its way into the counters.
+    until(lambda: sample(httpx.get(f"{server.url}/metrics").text, answered) == count)
     old = workers(server)
     for pid in old.values():
         os.kill(pid, signal.SIGKILL)
     until(lambda: not set(workers(server).values()) & set(old.values()))
     servers.wait_ready(server)
-    assert sample(httpx.get(f"{server.url}/metrics").text, r'sagestage_requests_total\{.*status="200"\}') == count
+    assert sample(httpx.get(f"{server.url}/metrics").text, answered) == count
 
 
 def test_sigterm_ends_all_processes(server: Server) -> None:
