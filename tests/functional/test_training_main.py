@@ -39,7 +39,7 @@ def test_a_container_that_misses_its_gate_says_so_and_leaves_no_model(
 ) -> None:
     base = container(tmp_path, target="demand", order="timestamp", gates="r2>=0.9999")
 
-    def poor(config: TrainConfig, _on_event: OnEvent) -> SimpleNamespace:
+    def poor(config: TrainConfig, _on_event: OnEvent, _joined: object = None) -> SimpleNamespace:
         verdict = judge(config.gates, {"r2": 0.5})
         report = tmp_path / "made.html"
         report.write_text("a page")
