@@ -107,16 +107,10 @@ def train(
     """
     from training.config import TrainConfig
     from training.gate import Gate
-    from training.ray_train import PrivateRay
-    from training.run import fit_all, prepare, tuned
+    from training.run import fit_all, started, tuned
 
     configs = [TrainConfig(**one, gates=tuple(gates), output=project.runs) for one in settings]
-    first = configs[0]
-    with (
-        Follower(stages) as follow,
-        PrivateRay(first.workers, use_gpu=first.use_gpu) as cluster,
-        prepare(first, follow) as prepared,
-    ):
+    with Follower(stages) as follow, started(configs[0], follow) as (prepared, cluster):
         for warning in prepared.warnings:
             follow.warn(warning)
         if default_gates and not gates:

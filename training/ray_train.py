@@ -73,6 +73,7 @@ class PrivateRay:
         self._thread = threading.Thread(target=self._live, name="private-ray", daemon=True)
         self._failure: BaseException | None = None
         self._up = threading.Event()
+        self._imported = threading.Event()
         self._over = threading.Event()
         self._owned = False
         self._environment: dict[str, str | None] = {}
@@ -113,6 +114,13 @@ class PrivateRay:
                 raise self._failure
             raise TrainingError(f"Ray did not start: {_first_line(self._failure)}") from self._failure
 
+    def imported(self) -> None:
+        """Wait until torch is loaded, or will not be.
+
+        Another thread that loads a library which looks for torch (SciPy does) must not meet it half loaded.
+        """
+        self._imported.wait()
+
     def _live(self) -> None:
         try:
             with warnings.catch_warnings():
@@ -120,6 +128,7 @@ class PrivateRay:
                 self._init()
         except BaseException as error:  # noqa: BLE001  # raised again by ready(), in the caller's thread
             self._failure = error
+        self._imported.set()
         self._up.set()
         self._over.wait()
         if self._owned:
@@ -132,6 +141,8 @@ class PrivateRay:
 
         import ray  # noqa: PLC0415  # takes a second: in this thread, beside the reading of the data
         import ray.train.torch  # noqa: PLC0415  # takes two more
+
+        self._imported.set()
 
         if ray.is_initialized():
             raise TrainingError("Ray already runs in this process: train in a fresh one, or shut that Ray down")

@@ -1,6 +1,6 @@
 """A run: data, fit, training, gate, package; or several models on the same prepared data and one Ray.
 
-with PrivateRay() as cluster, prepare(champion) as prepared:
+with started(champion) as (prepared, cluster):
     results = fit_all(prepared, [champion, challenger], cluster)
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +145,7 @@ def fit_all(
     networks = [_network(prepared, config) for config in configs]
     duels = [None if config.champion is None else champion.challenge(prepared, config.champion) for config in configs]
     with ThreadPoolExecutor(1, "baselines") as beside:
-        rivals = beside.submit(baselines.fit, prepared)  # this process waits for Ray's workers meanwhile
+        rivals = beside.submit(_rivals, prepared, cluster)  # this process waits for Ray's workers meanwhile
         models = _train(prepared, configs, networks, cluster, on_event)
         return [
             _finish(prepared, config, network, learnt, rivals.result(), duel, on_event)
@@ -160,12 +160,28 @@ def train(config: TrainConfig, on_event: OnEvent = ignore, joined: Joined | None
         TrainingError: one line with what is wrong and what to do about it.
     """
     data.check(config)  # at once, before Ray starts
-    with ExitStack() as stack:
-        ray = stack.enter_context(PrivateRay(config.workers, use_gpu=config.use_gpu, joined=joined))
+    with started(config, on_event, joined) as (prepared, ray):
+        return fit(prepared, tuned(prepared, config, on_event), ray, on_event)
+
+
+@contextmanager
+def started(
+    config: TrainConfig, on_event: OnEvent = ignore, joined: Joined | None = None
+) -> Iterator[tuple[Prepared, PrivateRay]]:
+    """Prepared data, and the Ray that started meanwhile. Ray ends before the run folder goes: its workers write there.
+
+    Raises:
+        TrainingError: one line with what is wrong and what to do about it.
+    """
+    with ExitStack() as folder, PrivateRay(config.workers, use_gpu=config.use_gpu, joined=joined) as ray:
         if joined is not None:
             ray.ready()
-        prepared = stack.enter_context(prepare(config, on_event, None if joined is None else tasks(joined)))
-        return fit(prepared, tuned(prepared, config, on_event), ray, on_event)
+        yield folder.enter_context(prepare(config, on_event, None if joined is None else tasks(joined))), ray
+
+
+def _rivals(prepared: Prepared, cluster: PrivateRay) -> tuple[baselines.Baseline, ...]:
+    cluster.imported()
+    return baselines.fit(prepared)
 
 
 def tuned(prepared: Prepared, config: TrainConfig, on_event: OnEvent = ignore) -> TrainConfig:

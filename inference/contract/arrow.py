@@ -72,7 +72,8 @@ def unpacked(body: bytes, *, parquet: bool) -> pa.Table:
         InputError: it unfolds to too much.
         pyarrow.ArrowException, OSError, ValueError: it is not of that format.
     """
-    return _parquet(body) if parquet else _stream(body)
+    table = _parquet(body) if parquet else _stream(body)
+    return table.rename_columns(table.column_names)  # names that are no UTF-8 are found here: no format checks them
 
 
 def _parquet(body: bytes) -> pa.Table:
@@ -81,7 +82,9 @@ def _parquet(body: bytes) -> pa.Table:
     promised = sum(file.metadata.row_group(group).total_byte_size for group in groups)
     cells = 8 * file.metadata.num_rows * file.metadata.num_columns
     _bound(max(promised, cells))
-    return file.read(use_threads=False)
+    table = file.read(use_threads=False)
+    table.validate(full=True)
+    return table
 
 
 def _stream(body: bytes) -> pa.Table:

@@ -130,7 +130,6 @@ def test_models_learn_and_pass_their_gates(session: Session) -> None:
     assert session.champion.sha256 != session.challenger.sha256
 
 
-@pytest.mark.xfail(reason="failed in the last full run for a reason not yet found: see the closing note", strict=False)
 def test_a_container_with_the_same_settings_and_seed_makes_the_same_model(session: Session, tmp_path: Path) -> None:
     (tmp_path / "input/config").mkdir(parents=True)
     (tmp_path / "input/data/training").mkdir(parents=True)
@@ -283,7 +282,6 @@ def test_data_of_another_preparation_are_refused(tmp_path: Path) -> None:
             fit_all(prepared, [config, config], PrivateRay())
 
 
-@pytest.mark.xfail(reason="failed in the last full run for a reason not yet found: see the closing note", strict=False)
 def test_sigterm_ends_a_run_and_its_ray(tmp_path: Path) -> None:
     data = demo.write(tmp_path / "demo.csv", rows=500)
     command = [sys.executable, "-m", "training", "train", "--data", str(data), "--target", demo.TARGET]

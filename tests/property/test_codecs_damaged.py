@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference.contract import codecs, npy
@@ -38,6 +38,7 @@ BODIES = _bodies()
     st.none() | st.integers(0, 10_000),
     st.binary(max_size=5),
 )
+@example(codecs.ARROW, [(136, 128)], None, b"")  # a column's name that is no UTF-8
 def test_a_damaged_table_is_read_or_refused(
     kind: str, changes: list[tuple[int, int]], cut: int | None, tail: bytes
 ) -> None:

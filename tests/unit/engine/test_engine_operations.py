@@ -4,8 +4,10 @@ import _thread
 import asyncio
 import json
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,15 @@ def test_steps_run_in_parallel_up_to_the_limit(lab: Embedded) -> None:
     assert provider.most == 3
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_lets_the_running_step_end_and_saves_it(lab: Embedded) -> None:
     lab.write('a = Thing("a")\nb = Thing("b", value=a.arn)\n')
 
