@@ -60,23 +60,35 @@ def model(home: Home, containers: Sequence[Contents], *, network: bool = False, 
     statements = [
         *_read(home, containers),
         *pull(home, [one.image for one in containers if one.image]),
+        *report(home, ["/aws/sagemaker/Endpoints/*"], ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]),
+        *(vpc(home) if network else []),
+    ]
+    if package is not None:
+        statements.append(allow("ReadPackage", ["sagemaker:DescribeModelPackage"], package))
+    return document(statements)
+
+
+def report(home: Home, log_groups: Sequence[str], namespaces: Sequence[str]) -> list[Statement]:
+    """Writing logs of these groups and metrics of these namespaces."""
+    return [
         allow(
             "WriteLogs",
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-            home.arn("logs", "log-group:/aws/sagemaker/Endpoints/*"),
+            _brief([home.arn("logs", f"log-group:{group}") for group in log_groups]),
         ),
         # PutMetricData knows no resources: the condition is what narrows it.
         allow(
             "WriteMetrics",
             ["cloudwatch:PutMetricData"],
             "*",
-            {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}},
+            {"StringEquals": {"cloudwatch:namespace": _brief(namespaces)}},
         ),
-        *(vpc(home) if network else []),
     ]
-    if package is not None:
-        statements.append(allow("ReadPackage", ["sagemaker:DescribeModelPackage"], package))
-    return document(statements)
+
+
+def _brief(values: Sequence[str]) -> str | list[str]:
+    """A single value stands by itself in a policy."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _read(home: Home, containers: Iterable[Contents]) -> Iterator[Statement]:
@@ -85,14 +97,14 @@ def _read(home: Home, containers: Iterable[Contents]) -> Iterator[Statement]:
         return
     buckets = sorted({bucket for bucket, _ in found})
     keys = sorted({f"arn:{home.partition}:s3:::{bucket}/{key}" for bucket, key in found})
-    yield allow("ReadArtifact", ["s3:GetObject"], keys[0] if len(keys) == 1 else keys)
+    yield allow("ReadArtifact", ["s3:GetObject"], _brief(keys))
     for number, bucket in enumerate(buckets):
         within = sorted({key for owner, key in found if owner == bucket})
         yield allow(
             f"FindArtifact{number or ''}",
             ["s3:ListBucket"],
             f"arn:{home.partition}:s3:::{bucket}",
-            {"StringLike": {"s3:prefix": within[0] if len(within) == 1 else within}},
+            {"StringLike": {"s3:prefix": _brief(within)}},
         )
 
 
@@ -143,7 +155,7 @@ def pull(home: Home, images: Iterable[str]) -> list[Statement]:
         return []
     actions = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     return [
-        allow("PullImage", actions, arns[0] if len(arns) == 1 else arns),
+        allow("PullImage", actions, _brief(arns)),
         allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], "*"),  # this call knows no resources
     ]
 

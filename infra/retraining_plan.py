@@ -10,7 +10,7 @@ from infra.alarm_plan import Args
 from infra.monitor_plan import DRIFT, QUALITY, alarm_name, rules
 from infra.monitor_spec import MonitorSpec, Retraining
 from infra.plan import document
-from infra.policies import Home, Statement, allow, pull, vpc
+from infra.policies import Home, Statement, allow, pull, report, vpc
 
 VERSION = "2020-12-01"
 """Of the schema of pipeline definitions (SageMaker, Pipelines)."""
@@ -151,16 +151,10 @@ def policy(home: Home, spec: MonitorSpec, wish: Retraining, known: Known, model_
             ["sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage"],
             [home.arn("sagemaker", f"model-package-group/{group}"), home.arn("sagemaker", f"model-package/{group}/*")],
         ),
-        allow(
-            "WriteLogs",
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-            [home.arn("logs", f"log-group:/aws/sagemaker/{kind}*") for kind in ("TrainingJobs", "ProcessingJobs")],
-        ),
-        allow(
-            "WriteMetrics",
-            ["cloudwatch:PutMetricData"],
-            "*",
-            {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}},
+        *report(
+            home,
+            ["/aws/sagemaker/TrainingJobs*", "/aws/sagemaker/ProcessingJobs*"],
+            ["/aws/sagemaker/TrainingJobs"],
         ),
         allow(
             "PassRoles", ["iam:PassRole"], [known.role_arn, *model_roles],
@@ -234,18 +228,7 @@ def job_policy(
         allow("FindRecords", ["s3:ListBucket", "s3:GetBucketLocation"], sorted(buckets)),
         allow("WriteReports", ["s3:PutObject"], f"{s3}{reports}/*"),
         *pull(home, [image]),
-        allow(
-            "WriteLogs",
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-            home.arn("logs", "log-group:/aws/sagemaker/ProcessingJobs*"),
-        ),
-        # PutMetricData knows no resources: the condition is what narrows it.
-        allow(
-            "WriteMetrics",
-            ["cloudwatch:PutMetricData"],
-            "*",
-            {"StringEquals": {"cloudwatch:namespace": ["Sagestage/Model", "/aws/sagemaker/ProcessingJobs"]}},
-        ),
+        *report(home, ["/aws/sagemaker/ProcessingJobs*"], ["Sagestage/Model", "/aws/sagemaker/ProcessingJobs"]),
         allow(
             "SeeEndpoint",
             ["sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig"],

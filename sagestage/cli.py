@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sagestage import commands, images_cli, output
+from sagestage import commands, images_cli, output, stack_cli
 from sagestage.errors import SagestageError
+from sagestage.options import Json, Region
 from sagestage.project import Project
 
 app = typer.Typer(
@@ -27,31 +27,12 @@ app = typer.Typer(
 )
 cloud_app = typer.Typer(no_args_is_help=True, help="The embedded AWS on this machine.")
 app.add_typer(cloud_app, name="cloud")
-state_app = typer.Typer(no_args_is_help=True, help="The state of a stack on the embedded engine.")
-app.add_typer(state_app, name="state")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
 app.add_typer(bench_app, name="bench")
 app.add_typer(images_cli.app, name="images")
+app.add_typer(stack_cli.app)
 
 OUR_PACKAGES = frozenset({"sagestage", "infra", "inference", "training"})
-Stack = Annotated[str, typer.Option("--stack", "-s", help="The stack: Pulumi.<stack>.yaml.", show_default=True)]
-Replace = Annotated[
-    bool,
-    typer.Option("--allow-endpoint-replacement", help="Go on although an endpoint is deleted and made again."),
-]
-On = Annotated[
-    str | None,
-    typer.Option("--on", help="embedded (this machine) or aws (your account). Default: what fits the stack."),
-]
-TargetUrns = Annotated[
-    list[str] | None, typer.Option("--target", help="Touch only the resource of this URN (* and ** as in Pulumi).")
-]
-Install = Annotated[bool, typer.Option("--install", help="Install the Pulumi CLI where it is missing (--on aws).")]
-Region = Annotated[str | None, typer.Option(help="Look in this AWS region; by default in the embedded cloud's own.")]
-Parallel = Annotated[
-    int | None, typer.Option("--parallel", "-p", min=1, help="How many resources are worked on at a time.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 
 
 @app.callback()
@@ -263,150 +244,6 @@ def cloud_env(*, as_json: Json = False) -> None:
     commands.cloud_env(Project.find(), as_json=as_json)
 
 
-@app.command(epilog="Example: sagestage preview --stack prod --on embedded --expect-no-changes")
-def preview(
-    *,
-    stack: Stack = "local",
-    on: On = None,
-    target: TargetUrns = None,
-    expect_no_changes: Annotated[
-        bool, typer.Option("--expect-no-changes", help="Exit code 2 when there are some.")
-    ] = False,
-    allow_endpoint_replacement: Replace = False,
-    install: Install = False,
-    parallel: Parallel = None,
-    as_json: Json = False,
-) -> None:
-    """Show what `up` would change, property by property. Exit code 4 when it would replace an endpoint."""
-    from sagestage.operations import Request
-    from sagestage.operations import run as operate
-
-    request = Request("preview", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
-    request = replace(request, expect_no_changes=expect_no_changes, replace_endpoints=allow_endpoint_replacement)
-    operate(Project.find(), request)
-
-
-@app.command(epilog="Example: sagestage up --stack local")
-def up(  # one parameter an option
-    *,
-    stack: Stack = "local",
-    on: On = None,
-    target: TargetUrns = None,
-    allow_endpoint_replacement: Replace = False,
-    accept_scale_in: Annotated[
-        bool, typer.Option("--accept-scale-in", help="Take away instances that autoscaling has added.")
-    ] = False,
-    install: Install = False,
-    parallel: Parallel = None,
-    as_json: Json = False,
-) -> None:
-    """Deploy the stack's program. Exit code 4, and nothing done, when it would replace an endpoint; 5 to scale in."""
-    from sagestage.operations import Request
-    from sagestage.operations import run as operate
-
-    request = Request("up", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
-    request = replace(request, replace_endpoints=allow_endpoint_replacement, accept_scale_in=accept_scale_in)
-    operate(Project.find(), request)
-
-
-@app.command(epilog="Example: sagestage refresh --stack local")
-def refresh(
-    *,
-    stack: Stack = "local",
-    on: On = None,
-    target: TargetUrns = None,
-    install: Install = False,
-    parallel: Parallel = None,
-    as_json: Json = False,
-) -> None:
-    """Bring the state up to date with what is really there, and show what has drifted."""
-    from sagestage.operations import Request
-    from sagestage.operations import run as operate
-
-    request = Request("refresh", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
-    operate(Project.find(), request)
-
-
-@app.command(epilog="Example: sagestage destroy --stack local")
-def destroy(
-    *,
-    stack: Stack = "local",
-    on: On = None,
-    target: TargetUrns = None,
-    install: Install = False,
-    parallel: Parallel = None,
-    as_json: Json = False,
-) -> None:
-    """Delete everything that the stack made."""
-    from sagestage.operations import Request
-    from sagestage.operations import run as operate
-
-    request = Request("destroy", stack, on, tuple(target or ()), install=install, parallel=parallel, as_json=as_json)
-    operate(Project.find(), request)
-
-
-@app.command("import", epilog="Example: sagestage import aws:s3/bucket:Bucket data my-bucket")
-def import_(
-    type_: Annotated[str | None, typer.Argument(metavar="TYPE", help="Its type token: package:module:Type.")] = None,
-    name: Annotated[str | None, typer.Argument(help="The name that it has in the program.")] = None,
-    identity: Annotated[str | None, typer.Argument(metavar="ID", help="The id that AWS knows it by.")] = None,
-    *,
-    stack: Stack = "local",
-    on: On = None,
-    parent: Annotated[str, typer.Option(help="The URN of its parent; the stack, by default.")] = "",
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Many: a file of `pulumi import`.")] = None,
-    protect: Annotated[bool, typer.Option(help="Protect them until the program says otherwise.")] = True,
-    preview_only: Annotated[bool, typer.Option("--preview-only", help="Change nothing.")] = False,
-    install: Install = False,
-    as_json: Json = False,
-) -> None:
-    """Make resources that exist a stack's own, and print the lines of Python that declare them."""
-    from sagestage import importing
-
-    resources = importing.wanted((type_, name, identity), parent, file)
-    request = importing.Request(stack, resources, on, protect, preview_only, install, as_json)
-    importing.run(Project.find(), request)
-
-
-@app.command(epilog="Example: sagestage verify --stack prod")
-def verify(*, stack: Stack = "local", on: On = None, as_json: Json = False) -> None:
-    """Check that each endpoint of a stack runs the configuration that its state names, and was not rolled back."""
-    from sagestage.verification import run as check
-
-    check(Project.find(), stack, on=on, as_json=as_json)
-
-
-@state_app.command("export", epilog="Example: sagestage state export --stack local > checkpoint.json")
-def state_export(*, stack: Stack = "local") -> None:
-    """Print the embedded engine's state as `pulumi stack import` takes it."""
-    from sagestage.operations import export_state
-
-    sys.stdout.write(export_state(Project.find(), stack))
-
-
-@state_app.command("unprotect", epilog="Example: sagestage state unprotect 'urn:pulumi:dev::…' --stack dev")
-def state_unprotect(
-    urn: Annotated[str, typer.Argument(help="The resource, as `state export` names it.")], *, stack: Stack = "local"
-) -> None:
-    """Let a protected resource be deleted: in the state alone, until a program that protects it is deployed again."""
-    from sagestage.operations import unprotect
-
-    unprotect(Project.find(), stack, urn)
-
-
-@app.command(epilog="Example: sagestage alarms --stack prod --prometheus > rules.yaml")
-def alarms(
-    *,
-    stack: Stack = "local",
-    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print a rules file for Prometheus.")] = False,
-    as_json: Json = False,
-) -> None:
-    """List the alarms that a stack declares. Runs its program: no cloud, no credentials, nothing made."""
-    from sagestage.alarms import show
-
-    show(Project.find(), stack, prometheus=prometheus, as_json=as_json)
-
-
 @app.command(epilog="Example: sagestage monitor sagestage-local-demand --window 1h --json")
 def monitor(
     endpoint: Annotated[str | None, typer.Argument(help="The endpoint; the only one there is, by default.")] = None,
@@ -427,20 +264,6 @@ def monitor(
 
     request = Request(endpoint, window, ground_truth, segment, publish, on, expect_no_drift)
     raise typer.Exit(look(Project.find(), request, as_json=as_json))
-
-
-@app.command(epilog="Example: pulumi stack export --stack prod | sagestage prune --stack prod --state - --yes")
-def prune(
-    *,
-    stack: Stack = "local",
-    state: Annotated[str | None, typer.Option(help="For a stack on AWS: what `pulumi stack export` printed.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are listed.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Delete configurations and models of a stack that no endpoint runs and the stack's state does not name."""
-    from sagestage.prune import run
-
-    run(Project.find(), stack, state=state, yes=yes, as_json=as_json)
 
 
 @app.command(epilog="Example: sagestage invoke sagestage-local-demand --data row.json")

@@ -11,16 +11,16 @@ import typer
 
 from sagestage import output
 from sagestage.errors import SagestageError
+from sagestage.options import Json
 from sagestage.project import Project
 
 app = typer.Typer(no_args_is_help=True, help="The training and serving images.")
 Role = Annotated[str, typer.Option("--role", help="inference, training, or all of them.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu: the image's tag; a gpu serving image has torch.")]
 
 
 @app.command("build", epilog="Example: sagestage images build --role inference --device gpu")
-def build(  # noqa: PLR0913 - options
+def build(
     *,
     role: Role = "all",
     device: Device = "cpu",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
+
+from sagestage import background
 
 THREADS = 6
 RATE = 120.0
@@ -60,16 +64,14 @@ class Observer:
     def __enter__(self) -> Self:
         self._stop = threading.Event()
         self._begin = time.perf_counter()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(THREADS)]
-        self._threads.append(threading.Thread(target=self._look))
-        for thread in self._threads:
-            thread.start()
+        self._open = ExitStack()
+        self._open.enter_context(
+            background.running([*(partial(self._call, n) for n in range(THREADS)), self._look], self._stop)
+        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._open.close()
         self.seconds = time.perf_counter() - self._begin
         self.calls.sort(key=lambda call: call.at)
 

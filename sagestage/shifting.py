@@ -8,14 +8,18 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import orjson
+
+from sagestage import background
 
 RATE = 24.0
 """Requests a second."""
@@ -102,16 +106,14 @@ class Callers:
 
     def __enter__(self) -> Self:
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(THREADS)]
-        self._threads.append(threading.Thread(target=self._label))
-        for thread in self._threads:
-            thread.start()
+        self._open = ExitStack()
+        self._open.enter_context(
+            background.running([*(partial(self._call, n) for n in range(THREADS)), self._label], self._stop)
+        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._open.close()
         self.calls.sort(key=lambda call: call.at)
 
     def _call(self, number: int) -> None:

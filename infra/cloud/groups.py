@@ -1,11 +1,15 @@
 """Process groups that must not outlive the cloud."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from infra.cloud.errors import InstanceError
 
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 
@@ -26,6 +30,33 @@ class Groups:
         """Guard a process group."""
         self._alive.add(group)
         self._tell(f"+{group}\n")
+
+    async def spawn(
+        self, words: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> asyncio.subprocess.Process:
+        """Start a process in a group of its own, guard the group, and let the process print into a file.
+
+        It runs where this package's folder is, so that `python -m` finds the packages of a checkout.
+
+        Raises:
+            InstanceError: it cannot be started.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with log.open("ab") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *words,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    cwd=Path(__file__).parents[2],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise InstanceError(f"cannot start {words[0]}: {error}") from error
+        self.add(process.pid)
+        return process
 
     def end(self, group: int) -> None:
         """SIGKILL whatever is left of a group, and forget it."""

@@ -174,21 +174,7 @@ class Launcher:
         words, environment = self._command(spec), self._environment(spec, port)
         if name is not None:
             words, environment = await self._container(spec, port, name), docker.environment()
-        spec.log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with spec.log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *words,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=environment,
-                    cwd=Path(__file__).parents[2],  # where `python -m inference` is found in a checkout
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise InstanceError(f"cannot start {words[0]}: {error}") from error
-        self._groups.add(process.pid)
+        process = await self._groups.spawn(words, environment, spec.log)
         instance = Instance(spec, port, process, self._groups, self._options.invocation_timeout_s, name)
         try:
             await instance.wait_healthy()

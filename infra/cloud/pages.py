@@ -32,3 +32,15 @@ def page(
     start, size = int(token), params.get("MaxResults", PAGE_SIZE)
     following = {"NextToken": str(start + size)} if start + size < len(found) else {}
     return found[start : start + size], following
+
+
+def jobs_page(jobs: Iterable[Any], region: str, params: Mapping[str, Any]) -> tuple[list[Any], dict[str, str]]:
+    """`page` of a region's jobs (name, status, created), which a List call may want of one status."""
+    wanted = params.get("StatusEquals")
+    found = [job for job in jobs if job.region == region and wanted in (None, job.status)]
+    keys: dict[str, Callable[[Any], Any]] = {
+        "Name": lambda job: job.name,
+        "CreationTime": lambda job: job.created,
+        "Status": lambda job: job.status,
+    }
+    return page(found, params, keys)

@@ -52,14 +52,8 @@ class Processes:
         pattern = self.options.train_image
         if not fnmatch(job.image, pattern):
             raise InstanceError(f"image {job.image} is not sagestage's ({pattern}): needs Docker")
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with (job.folder / LOG).open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "training", *job.arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self._environment(job), cwd=Path(__file__).parents[2], start_new_session=True,
-            )  # fmt: skip
-        self._groups.add(process.pid)
+        command = [sys.executable, "-m", "training", *job.arguments]
+        process = await self._groups.spawn(command, self._environment(job), job.folder / LOG)
         try:
             async with asyncio.timeout(job.limit_s):
                 return await process.wait()

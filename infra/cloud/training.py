@@ -16,7 +16,7 @@ from infra.cloud.groups import Groups
 from infra.cloud.instances import tail
 from infra.cloud.moto_app import Moto
 from infra.cloud.options import Options
-from infra.cloud.pages import page
+from infra.cloud.pages import jobs_page
 from infra.cloud.series import Key
 from infra.cloud.training_host import Host, HostSpec, start
 from infra.cloud.training_job import ENDED, Job, check, measured, missing
@@ -104,15 +104,7 @@ class Training:
         return {"TrainingJobArn": job.arn}
 
     def _list(self, region: str, params: dict[str, Any]) -> Answer:
-        jobs = [job for job in self.jobs.values() if job.region == region]
-        if "StatusEquals" in params:
-            jobs = [job for job in jobs if job.status == params["StatusEquals"]]
-        keys: dict[str, Callable[[Any], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: job.created,
-            "Status": lambda job: job.status,
-        }
-        found, token = page(jobs, params, keys)
+        found, token = jobs_page(self.jobs.values(), region, params)
         return {"TrainingJobSummaries": [job.summary() for job in found], **token}
 
     def _stop(self, region: str, params: dict[str, Any]) -> Answer:

@@ -86,24 +86,10 @@ async def start(spec: HostSpec, groups: Groups) -> Host:
     Raises:
         InstanceError: it cannot be started.
     """
-    spec.log.parent.mkdir(parents=True, exist_ok=True)
     words, environment = spec.command, _inherited(spec)
     if spec.image is not None:
         words, environment = await _container(spec), docker.environment()
-    try:
-        with spec.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=Path(__file__).parents[2],  # where `python -m training` is found in a checkout
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise InstanceError(f"cannot start {words[0]}: {error}") from error
-    groups.add(process.pid)
+    process = await groups.spawn(words, environment, spec.log)
     return Host(spec, process, groups)
 
 

@@ -13,7 +13,7 @@ from infra.cloud.errors import JournalError, invalid
 from infra.cloud.journal import Journal
 from infra.cloud.logs import JOBS_GROUP
 from infra.cloud.moto_app import Moto, seconds
-from infra.cloud.pages import page
+from infra.cloud.pages import jobs_page
 from infra.cloud.records import arn
 from infra.cloud.transforming import Job, Works
 from infra.cloud.validation import validate
@@ -106,15 +106,7 @@ class Transforms:
 
     def _list(self, region: str, params: dict[str, Any]) -> dict[str, Any]:
         validate("ListTransformJobs", params)
-        jobs = [job for job in self.jobs.values() if job.region == region]
-        if "StatusEquals" in params:
-            jobs = [job for job in jobs if job.status == params["StatusEquals"]]
-        keys: dict[str, Callable[[Any], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: job.created,
-            "Status": lambda job: job.status,
-        }
-        found, token = page(jobs, params, keys)
+        found, token = jobs_page(self.jobs.values(), region, params)
         return {"TransformJobSummaries": [_summary(job) for job in found], **token}
 
     def _stop(self, region: str, params: dict[str, Any]) -> dict[str, Any]:
