@@ -48,6 +48,7 @@ def environment(info: CloudInfo) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": KEY,
         "AWS_REGION": info.region,
         "AWS_DEFAULT_REGION": info.region,
+        "SAGEMAKER_VALIDATE_ROLE": "false",  # the SDK 3 would ask IAM to simulate policies, which moto does not
     }
 
 

@@ -5,9 +5,9 @@ import pulumi
 from infra import Alarm, Canary, Capture, Dashboard, Endpoint, Model, Scaling, Topic, Variant
 
 config = pulumi.Config()
-image = config.require("image")
-champion = Model("champion", image=image, artifact=config.require("champion"))
-challenger = Model("challenger", image=image, artifact=config.require("challenger"))
+image, cuda = config.require("image"), config.get("cuda")
+champion = Model("champion", image=image, cuda=cuda, artifact=config.require("champion"))
+challenger = Model("challenger", image=image, cuda=cuda, artifact=config.require("challenger"))
 alerts = Topic("alerts", emails=config.get_object("emails") or [])
 
 demand = Endpoint(

@@ -5,7 +5,7 @@ import pulumi
 from infra import Alarm, Async, Dashboard, Endpoint, Model, Scaling, Schedule, Serverless, Topic, Variant
 
 config = pulumi.Config()
-model = Model("model", image=config.require("image"), artifact=config.require("champion"))
+model = Model("model", image=config.require("image"), cuda=config.get("cuda"), artifact=config.require("champion"))
 done, failed = Topic("done"), Topic("failed")
 
 # Whole files, by night: up to 1 GB in, up to an hour each. No instance while the queue is empty.

@@ -17,7 +17,9 @@ from infra import (
 )
 
 config = pulumi.Config()
-champion = Model("champion", image=config.require("image"), artifact=config.require("champion"))
+champion = Model(
+    "champion", image=config.require("image"), cuda=config.get("cuda"), artifact=config.require("champion")
+)
 alerts = Topic("alerts", emails=config.get_object("emails") or [])
 versions = Registry("forecasts", description="demand forecasts, one version a training")
 

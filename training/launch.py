@@ -159,6 +159,7 @@ def request(config: TrainConfig, place: Place, now: datetime) -> dict[str, Any]:
         "InputDataConfig": [
             {
                 "ChannelName": "training",
+                "InputMode": "File",  # the SDK's ModelTrainer says it for each channel
                 "DataSource": {
                     "S3DataSource": {
                         "S3DataType": "S3Prefix",

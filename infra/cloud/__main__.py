@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from infra.cloud import docker, guard, lock
+from infra.cloud import docker, guard, lock, training_works
 from infra.cloud.api import Api
 from infra.cloud.autoscaler import MINUTE_S, Autoscaler
 from infra.cloud.clock import Clock
@@ -222,7 +222,7 @@ async def _serve(
     )
     record = info.model_dump(mode="json")
     later = Later(moto, metrics, watch.clock, hosting.capacity)
-    training = Training(options, moto, groups, watch)
+    training = Training(training_works.Works(options, moto, groups, watch), journal)
     api = Api(hosting, moto, transforms, training)
     front = Front(
         api,

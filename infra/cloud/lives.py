@@ -96,7 +96,13 @@ def _fleet(fleet: Fleet) -> dict[str, Any]:
         "updated": fleet.updated,
         "variants": {v.name: {"weight": v.weight, "count": v.count} for v in fleet.variants.values()},
         "containers": {
-            v.name: [v.container.image, v.container.artifact, dict(v.container.environment), v.container.multi_model]
+            v.name: [
+                v.container.image,
+                v.container.artifact,
+                dict(v.container.environment),
+                v.container.multi_model,
+                v.container.hosting,
+            ]
             for v in fleet.all_variants
         },
     }

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,7 @@ class Job:
     task: asyncio.Task[None] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Callable[[], None] = field(default=lambda: None)
 
     @property
     def arn(self) -> str:
@@ -90,6 +91,7 @@ class Job:
             if status in ENDED:
                 self.ended = moment
                 self.transitions[-1]["EndTime"] = seconds(moment)
+        self.changed()
 
     def fail(self, reason: str) -> None:
         """End it as failed."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import tarfile
 import time
@@ -108,6 +109,13 @@ def running(home: Path, **settings: Any) -> Iterator[Cloud]:
     finally:
         cloud.close()
         control.stop(home)
+
+
+def killed_and_started(cloud: Cloud, **settings: Any) -> Cloud:
+    """The same home after a SIGKILL of the cloud's process."""
+    os.kill(cloud.info.pid, signal.SIGKILL)
+    eventually(lambda: control.status(cloud.info.home), lambda found: found is None)
+    return Cloud(control.start(cloud.info.home, **{"serve_command": CONTAINER, "seed": 7, **settings}))
 
 
 def free_port() -> int:

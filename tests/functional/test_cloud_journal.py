@@ -1,22 +1,21 @@
 """A cloud that was killed comes back with what it had."""
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.cloud import control
+from infra.names import HOSTING_TAG
+from tests.cloud_support.containers import stub_image
 from tests.cloud_support.helpers import (
     BUCKET,
-    CONTAINER,
     ROLE,
     Cloud,
-    eventually,
     fetch_status,
     free_port,
+    killed_and_started,
     running,
 )
 
@@ -31,13 +30,6 @@ ALARM = {
     "EvaluationPeriods": 1,
     "TreatMissingData": "ignore",  # without data it stays in the state that it was set to
 }
-
-
-def killed_and_started(cloud: Cloud, **settings: Any) -> Cloud:
-    """The same home after a SIGKILL of the cloud's process."""
-    os.kill(cloud.info.pid, signal.SIGKILL)
-    eventually(lambda: control.status(cloud.info.home), lambda found: found is None)
-    return Cloud(control.start(cloud.info.home, **{"serve_command": CONTAINER, "seed": 7, **settings}))
 
 
 def resources(cloud: Cloud) -> dict[str, Any]:
@@ -105,6 +97,22 @@ def test_a_killed_cloud_comes_back_with_what_it_had(tmp_path: Path) -> None:
             third.settle(name)
             assert resources(third) == held
             third.close()
+        finally:
+            again.close()
+
+
+def test_a_variant_that_ran_in_a_container_does_so_again(tmp_path: Path) -> None:
+    stub_image()
+    with running(tmp_path) as cloud:
+        model, tags = cloud.model(), [{"Key": HOSTING_TAG, "Value": "container"}]
+        client = cloud.client("sagemaker")
+        client.add_tags(ResourceArn=client.describe_model(ModelName=model)["ModelArn"], Tags=tags)
+        name = cloud.endpoint(cloud.config([{"ModelName": model}]))
+        again = killed_and_started(cloud)
+        try:
+            assert again.settle(name)["EndpointStatus"] == "InService"
+            answer = again.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=b"{}")
+            assert json.load(answer["Body"])["pid"] == 1
         finally:
             again.close()
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, running
+from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, killed_and_started, running
+from tests.sagestage_support.user import processes_of
 
 TRAINER = (sys.executable, str(Path(__file__).parents[1] / "cloud_support/trainer.py"))
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sagestage-training:1.0"
@@ -149,6 +150,35 @@ def test_a_spot_job_goes_on_from_its_checkpoint_when_its_capacity_was_taken_back
     assert passed[passed.index("Training") + 1 :][:2] == ["Interrupted", "Starting"]
     assert [line for line in lines(cloud, name) if "began" in line] == ["began after epoch 0", "began after epoch 2"]
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
+
+
+def test_jobs_of_a_cloud_that_is_killed_are_known_to_the_next_and_have_an_end(tmp_path: Path) -> None:
+    with running(tmp_path, train_command=TRAINER) as cloud:
+        cloud.client("s3").create_bucket(Bucket=BUCKET)
+        cloud.client("s3").put_object(Bucket=BUCKET, Key="rows/a.csv", Body=b"a,y\n1,2\n")
+        done = described(cloud, create(cloud, {"epochs": "2"}))
+        at_work = create(cloud, {"wait": "true"}, **checkpoints(cloud))
+        eventually(lambda: lines_or_none(cloud, at_work), bool)
+        assert processes_of(tmp_path / "training")
+        again = killed_and_started(cloud, train_command=TRAINER)
+        try:
+            assert processes_of(tmp_path / "training") == []
+            job = described(again, at_work, until=("Failed",))
+            assert "the embedded cloud ended during the job: create another" in job["FailureReason"]
+            assert f"the checkpoints at s3://{BUCKET}/" in job["FailureReason"]
+            assert [one["Status"] for one in job["SecondaryStatusTransitions"]][-2:] == ["Training", "Failed"]
+            assert all("EndTime" in one for one in job["SecondaryStatusTransitions"])
+            with pytest.raises(ClientError, match="in status Failed"):
+                again.client("sagemaker").stop_training_job(TrainingJobName=at_work)
+            known = described(again, done["TrainingJobName"])
+            assert {k: v for k, v in known.items() if k != "ResponseMetadata"} == {
+                k: v for k, v in done.items() if k != "ResponseMetadata"
+            }
+            assert "seen.json" in archive(again, known["ModelArtifacts"]["S3ModelArtifacts"])
+            with pytest.raises(ClientError, match="ResourceInUse"):
+                create(again, TrainingJobName=at_work)
+        finally:
+            again.close()
 
 
 def test_only_a_spot_job_can_lose_its_capacity(cloud: Cloud) -> None:

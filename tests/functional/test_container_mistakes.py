@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -14,34 +13,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from infra.cloud import docker
 from sagestage.images import LOCAL_BASE
+from tests.container_support.commands import SAGESTAGE, sagestage, told
 from tests.container_support.docker import INFERENCE, ROOT, absent, need_engine, need_image
+from tests.container_support.registry import own_engine
 from tests.sagestage_support.user import make_project
 
 pytestmark = pytest.mark.slow
-SAGESTAGE = str(Path(sys.executable).with_name("sagestage"))
 ROOT_NEEDED = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-def sagestage(*words: str, folder: Path = ROOT, **env: str) -> tuple[int, str]:
-    variables = {**docker.environment(), "NO_COLOR": "1", "COLUMNS": "400", **env}
-    done = subprocess.run(
-        [SAGESTAGE, "images", *words], cwd=folder, env=variables, capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stderr
-
-
-def told(answer: tuple[int, str], *expected: str) -> None:
-    code, said = answer
-    assert code == 1
-    assert said.count("\n") == 1, said
-    assert said.startswith("error ")
-    for one in expected:
-        assert one in said
 
 
 def test_no_docker() -> None:
@@ -111,123 +93,30 @@ def test_an_image_for_another_processor(foreign: str, tmp_path: Path) -> None:
     told(answer, "is for arm64, and the machines are amd64", "--platform linux/amd64")
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry of Debian's on a free port; /closed asks for a password."""
-    need_image(INFERENCE)
-    program = shutil.which("docker-registry")
-    if program is None:
-        absent("there is no registry to push to: apt-get install docker-registry")
-    yield from _registry(str(program), tmp_path_factory.mktemp("registry"), auth="")
-
-
-def _registry(program: str, folder: Path, auth: str) -> Iterator[str]:
-    from tests.cloud_support.helpers import free_port  # noqa: PLC0415 - one use
-
-    port = free_port()
-    (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{auth}"
-    )
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/")
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, (folder / "log").read_text()
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-
-
-def test_a_push_writes_the_digest_that_the_registry_knows_into_the_stacks_file(registry: str, tmp_path: Path) -> None:
-    make_project(tmp_path)
-    file = tmp_path / "stacks/Pulumi.staging.yaml"
-    before = file.read_text()
-    target = f"{registry}/team/sagestage-inference"
-    code, said = sagestage("push", "--stack", "staging", "--repository", target, folder=tmp_path)
-    assert code == 0, said
-    after = file.read_text().splitlines()
-    (line,) = [line for line in after if line.startswith("  sagestage:image:")]
-    image, _, digest = line.split(": ")[-1].partition("@")
-    assert image == target
-    accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
-    known = httpx.head(f"http://{registry}/v2/team/sagestage-inference/manifests/{digest}", headers=accept)
-    assert known.headers["Docker-Content-Digest"] == digest
-    assert "  sagestage:cuda: none" in after
-    assert [line for line in before.splitlines() if "image" not in line] == [
-        line for line in after if "image" not in line and "cuda" not in line
-    ]
-    again, _ = sagestage("push", "--stack", "staging", folder=tmp_path)  # the repository stands in the file by now
-    assert again == 0
-    assert file.read_text().splitlines() == after
-
-
-def test_a_registry_that_refuses(tmp_path: Path) -> None:
-    need_image(INFERENCE)
-    program = shutil.which("docker-registry")
-    if program is None:
-        absent("there is no registry to push to: apt-get install docker-registry")
-    (tmp_path / "passwords").write_text("somebody:$2y$05$eIWEZxdfAqZ8tOlVjOLPF.oKJVm0hcXjvQVtnxOhwLf9iXZPr8zvO\n")
-    auth = f"auth: {{htpasswd: {{realm: here, path: {tmp_path}/passwords}}}}\n"
-    make_project(tmp_path)
-    for address in _registry(str(program), tmp_path, auth):
-        answer = sagestage("push", "--stack", "staging", "--repository", f"{address}/closed", folder=tmp_path)
-        told(answer, f"the registry refuses {address}/closed: check that the repository exists")
-
-
-def test_a_registry_that_is_not_there_and_a_stack_that_names_none(tmp_path: Path) -> None:
-    need_image(INFERENCE)
-    make_project(tmp_path)
-    answer = sagestage("push", "--stack", "staging", "--repository", "127.0.0.1:1/x", folder=tmp_path)
-    told(answer, "the registry of 127.0.0.1:1/x cannot be reached", "connection refused")
-    answer = sagestage("push", "--stack", "staging", "--role", "training", folder=tmp_path)
-    told(answer, "the stack has no sagestage:trainingImage: give --repository")
-
-
 @ROOT_NEEDED
 def test_a_full_disk(tmp_path: Path) -> None:
-    """An engine of its own on a small disk; without a bridge it removes that of others: hence its own network."""
+    """An engine of its own on a small disk."""
     need_engine()
-    if shutil.which("dockerd") is None or not docker.is_here(LOCAL_BASE):
-        absent("needs dockerd and the base image of containers/engine.sh")
-    disk, run = tmp_path / "disk", Path(tempfile.mkdtemp(prefix="sagestage-full-", dir="/run"))
+    if not docker.is_here(LOCAL_BASE):
+        absent("needs the base image of containers/engine.sh")
+    disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=500m", "tmpfs", disk]
     mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         absent(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")
-    address = f"unix://{run}/docker.sock"
-    engine = subprocess.Popen(
-        ["unshare", "--net", "dockerd", "--data-root", str(disk), "--exec-root", str(run / "exec"), "-H", address,
-         "--pidfile", str(run / "pid"), "--bridge", "none", "--iptables=false", "--ip-forward=false"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     try:
-        here = {**os.environ, "DOCKER_HOST": address}
-        for _ in range(300):
-            if subprocess.run(["docker", "version"], env=here, capture_output=True, check=False).returncode == 0:
-                break
-            assert engine.poll() is None
-        save = ["docker", "save", LOCAL_BASE]
-        with subprocess.Popen(save, env=docker.environment(), stdout=subprocess.PIPE) as saved:
-            subprocess.run(["docker", "load"], env=here, stdin=saved.stdout, check=True, capture_output=True)
-        free = shutil.disk_usage(disk).free
-        (disk / "filler").write_bytes(bytes(max(0, free - 2**20)))
-        words = ("build", "--role", "inference", "--base-image", LOCAL_BASE)
-        code, said = sagestage(*words, DOCKER_HOST=address)
-        assert code == 1
-        assert f"the disk of the Docker engine is full ({disk})" in said, said
-        assert "Traceback" not in said
+        with own_engine(disk) as small:
+            save = ["docker", "save", LOCAL_BASE]
+            with subprocess.Popen(save, env=docker.environment(), stdout=subprocess.PIPE) as saved:
+                here = {**os.environ, "DOCKER_HOST": small.address}
+                subprocess.run(["docker", "load"], env=here, stdin=saved.stdout, check=True, capture_output=True)
+            free = shutil.disk_usage(disk).free
+            (disk / "filler").write_bytes(bytes(max(0, free - 2**20)))
+            words = ("build", "--role", "inference", "--base-image", LOCAL_BASE)
+            told(sagestage(*words, DOCKER_HOST=small.address), f"the disk of the Docker engine is full ({disk})")
     finally:
-        engine.terminate()
-        engine.wait(30)
         subprocess.run(["umount", "--lazy", disk], check=True)
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def test_the_bill_of_materials_is_valid_and_has_what_constraints_pin() -> None:

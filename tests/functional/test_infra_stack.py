@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.cloud import docker
 from infra.engine import EngineError
 from infra.prune import Orphans
-from tests.cloud_support.helpers import BUCKET, running
+from tests.cloud_support.containers import stub_image
+from tests.cloud_support.helpers import BUCKET, eventually, running
 from tests.functional_support.stacks import Stack, changed
 from tests.provider_support.real_cli import Project, cli_path, short, told
 
@@ -27,8 +29,37 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield Stack(root, cloud)
 
 
+@pytest.fixture(params=["process", "container"])
+def hosted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+    """A stack whose configuration says how its variants run, on a cloud that would run them as processes."""
+    if request.param == "container":
+        stub_image()
+    root = tmp_path / "project"
+    root.mkdir()
+    with running(tmp_path / "cloud", time_scale=600) as cloud:
+        yield Stack(root, cloud, hosting=request.param)
+
+
+def answers(stack: Stack) -> None:
+    """Every variant answers, from where the stack's configuration has it run."""
+    for name, pids in stack.cloud.processes(ENDPOINT).items():
+        answer = stack.client("sagemaker-runtime").invoke_endpoint(
+            EndpointName=ENDPOINT, TargetVariant=name, Body=b"{}"
+        )
+        first = json.load(answer["Body"])["pid"]
+        assert (first == 1) if stack.hosting == "container" else (first in pids)
+    count = sum(len(pids) for pids in stack.cloud.processes(ENDPOINT).values())
+    if stack.hosting == "container":
+        eventually(lambda: containers(stack), lambda found: len(found) == count)
+
+
+def containers(stack: Stack) -> list[str]:
+    return docker.call("ps", "--quiet", "--filter", f"label={docker.LABEL}={stack.cloud.info.home}").split()
+
+
 @pytest.mark.slow
-def test_the_stack_is_made_left_alone_updated_and_destroyed(stack: Stack) -> None:
+def test_the_stack_is_made_left_alone_updated_and_destroyed(hosted: Stack) -> None:
+    stack = hosted
     planned = changed(stack.engine().preview())
     assert set(planned) == {"create"}
     made = stack.engine().up()
@@ -36,6 +67,7 @@ def test_the_stack_is_made_left_alone_updated_and_destroyed(stack: Stack) -> Non
     assert made.outputs == {"endpoint": ENDPOINT}
     endpoint = stack.sagemaker().describe_endpoint(EndpointName=ENDPOINT)
     assert endpoint["EndpointStatus"] == "InService"
+    answers(stack)
     first = stack.names()
     assert [len(names) for names in first.values()] == [1, 1, 2]
     assert stack.prune() == Orphans((), ())
@@ -50,6 +82,7 @@ def test_the_stack_is_made_left_alone_updated_and_destroyed(stack: Stack) -> Non
     assert Counter(again["replace"]) == Counter(["EndpointConfiguration", "Model"])
     running_now = stack.sagemaker().describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     assert running_now != endpoint["EndpointConfigName"]
+    answers(stack)
     assert first["configs"] < stack.names()["configs"], "a rollback would need the old configuration"
     gone = stack.prune()
     assert gone.configs == (endpoint["EndpointConfigName"],)
@@ -65,6 +98,8 @@ def test_the_stack_is_made_left_alone_updated_and_destroyed(stack: Stack) -> Non
     assert stack.cloud.client("cloudwatch").list_dashboards()["DashboardEntries"] == []
     scaling = stack.cloud.client("application-autoscaling")
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
+    if stack.hosting == "container":
+        assert containers(stack) == []
 
 
 def test_a_refused_declaration_is_one_line_and_makes_nothing(stack: Stack) -> None:

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.engine import Engine
-from sagestage import engines
+from sagestage import aws, engines
 from sagestage.cli import app
-from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, running
+from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, running
+from tests.local_mode_support.sdk import Sdk, driver
 from training import demo
 
 TRAINER = (sys.executable, str(Path(__file__).parents[1] / "cloud_support/trainer.py"))
@@ -47,6 +48,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
+    with driver(tmp_path_factory.mktemp("sdk")) as made:
+        yield made
+
+
 @pytest.fixture(autouse=True)
 def _at_home(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in os.environ if each.startswith(("AWS_", "PULUMI_"))]:
@@ -68,6 +75,36 @@ def test_image_role_and_bucket_come_from_the_stacks_outputs() -> None:
     assert request["OutputDataConfig"]["S3OutputPath"] == f"s3://{BUCKET}/training/"
     assert request["ResourceConfig"]["InstanceCount"] == 2
     assert request["HyperParameters"]["group_by"] == "weather"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["spot=true", "max_run_s=600", "max_wait_s=900", "tag:team=ml", "instance_type=ml.g5.xlarge"],
+        ["keep_alive_s=600", "instance_count=2", "volume_gb=50", "subnets=subnet-1,subnet-2", "security_groups=sg-1"],
+        ["isolated=true", "volume_key=alias/volumes", "output_key=alias/models"],
+    ],
+)
+def test_the_request_is_the_one_that_the_sdks_trainer_sends(cloud: Cloud, sdk: Sdk, options: list[str]) -> None:
+    """ModelTrainer, told the same, asks the embedded cloud for the same job, which runs."""
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="rows/a.csv", Body=b"a,y\n1,2\n")
+    words = [word for option in options for word in ("--job", option)]
+    request = json.loads(train("--stack", "local", "--dry-run", "--data", f"s3://{BUCKET}/rows", *words).stdout)
+    name = cloud.name("trainer")
+    sent = sdk.do("submit", environment=aws.environment(cloud.info), name=name, request=request)
+    its_name = sent.pop("TrainingJobName")
+    assert its_name.startswith(name)
+    assert request.pop("TrainingJobName").startswith("model-")
+    assert sent == request
+    client = cloud.client("sagemaker")
+    several = sent["ResourceConfig"]["InstanceCount"] > 1  # hosts in containers: what they do is tested with those
+    wanted = ("InProgress", "Failed") if several else ("Completed",)
+    job = eventually(
+        lambda: client.describe_training_job(TrainingJobName=its_name), lambda one: one["TrainingJobStatus"] in wanted
+    )
+    assert {key: job[key] for key in sent if key != "Tags"} == {key: sent[key] for key in sent if key != "Tags"}
+    assert client.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == sent["Tags"]
 
 
 def test_an_option_overrides_an_output() -> None:

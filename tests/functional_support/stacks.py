@@ -26,10 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Stack:
-    """A project of its own whose local stack deploys to a cloud of its own."""
+    """A project of its own whose local stack deploys to a cloud of its own.
 
-    def __init__(self, root: Path, cloud: Cloud, region: str = "us-east-1") -> None:
-        self.root, self.cloud, self.region = root, cloud, region
+    `hosting` is what the stack's configuration says of it; nothing by default.
+    """
+
+    def __init__(self, root: Path, cloud: Cloud, region: str = "us-east-1", hosting: str = "") -> None:
+        self.root, self.cloud, self.region, self.hosting = root, cloud, region, hosting
         shutil.copy(ROOT / "Pulumi.yaml", root)
         shutil.copytree(ROOT / "stacks", root / "stacks", ignore=shutil.ignore_patterns("__pycache__"))
         cloud.client("s3").create_bucket(Bucket=BUCKET)
@@ -46,7 +49,10 @@ class Stack:
         """Fill in the local stack's template, as `sagestage` does."""
         template = string.Template((self.root / "stacks" / "local.template.yaml").read_text())
         values = {"url": self.cloud.info.url, "region": "us-east-1", "image": IMAGE, **self.artifacts}
-        (self.root / "stacks" / "Pulumi.local.yaml").write_text(template.substitute(values))
+        text = template.substitute(values)
+        if self.hosting:
+            text = text.replace("config:\n", f"config:\n  sagestage:hosting: {self.hosting}\n", 1)
+        (self.root / "stacks" / "Pulumi.local.yaml").write_text(text)
 
     def engine(self) -> Engine:
         return Engine(root=self.root, stack=LOCAL, providers={"aws": AwsProvider})

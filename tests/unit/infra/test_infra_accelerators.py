@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,8 @@ from infra.endpoint_spec import EndpointSpec
 from infra.model_spec import ModelSpec
 
 NEWEST = "al2023-ami-sagemaker-inference-gpu-4-1"
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = sorted((ROOT / "stacks").glob("[a-z]*.py"))
 URI = f"s3://bucket/models/m/{'a' * 64}/model.tar.gz"
 
 
@@ -71,3 +75,19 @@ def test_what_would_not_start_is_refused(cuda: str | None, options: dict[str, An
 )
 def test_what_starts_is_accepted(cuda: str | None, options: dict[str, Any]) -> None:
     assert variant(cuda, **options).name == "main"
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_the_cuda_that_a_push_writes_into_a_stacks_configuration_reaches_the_check(
+    deploy: Callable[..., Any], path: Path
+) -> None:
+    """With the program's machines exchanged for ones with a GPU: the image is told apart by its CUDA alone."""
+    program = re.sub(r'instance="[^"]+"', 'instance="ml.g5.xlarge"', path.read_text())
+    texts = dict.fromkeys(("labels", "newest"), "s3://bucket/x/") | {"trainImage": "t:1", "target": "y"}
+
+    def deployed(cuda: str) -> Any:
+        return deploy(lambda: exec(compile(program, path.name, "exec"), {"__name__": "x"}), cuda=cuda, **texts)  # noqa: S102 - our own
+
+    with pytest.raises(SpecError, match=rf"its image has CUDA 13\.0.*would not start on ml\.g5\.xlarge.*{NEWEST}"):
+        deployed("13.0")
+    assert deployed("none").registered
