@@ -154,7 +154,9 @@ class _Ray:
 
     def start(self, *arguments: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets need a short path
-        names = {"GLOO_SOCKET_IFNAME": self.interface, "NCCL_SOCKET_IFNAME": self.interface} if self.interface else {}
+        # The SDK's local mode names one (ethwe) that its containers do not have.
+        known = self.interface in [name for _, name in socket.if_nameindex()]
+        names = {"GLOO_SOCKET_IFNAME": self.interface, "NCCL_SOCKET_IFNAME": self.interface} if known else {}
         command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
         command += [f"--node-ip-address={self.here}", f"--num-cpus={cpus()}", "--disable-usage-stats"]
         command += [f"--object-store-memory={OBJECT_STORE_BYTES}", *arguments]

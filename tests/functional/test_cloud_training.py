@@ -14,6 +14,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.cloud_support.containers import stub_image
 from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, killed_and_started, running
 from tests.sagestage_support.user import processes_of
 
@@ -23,9 +24,12 @@ LOSS = [{"Name": "train:loss", "Regex": r"train_loss=([0-9.]+)"}]
 ENDED = ("Completed", "Failed", "Stopped")
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with running(tmp_path_factory.mktemp("cloud"), train_command=TRAINER, time_scale=60) as one:
+@pytest.fixture(scope="module", params=["process", "container"])
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if request.param == "container":
+        stub_image("trainer.py", IMAGE)
+    home = tmp_path_factory.mktemp("cloud")
+    with running(home, train_command=TRAINER, time_scale=60, hosting=request.param) as one:
         one.client("s3").create_bucket(Bucket=BUCKET)
         for name in ("a.csv", "deeper/b.csv"):
             one.client("s3").put_object(Bucket=BUCKET, Key=f"rows/{name}", Body=b"a,y\n1,2\n")

@@ -1,4 +1,4 @@
-"""SageMaker's local mode: the SDK 3 trains and serves the images, and its artifact serves in the embedded cloud."""
+"""SageMaker's local mode and the embedded cloud: each trains in containers what the other serves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,33 +15,25 @@ import numpy as np
 import pytest
 
 from infra.cloud import docker
-from tests.cloud_support.helpers import Cloud, running
-from tests.container_support.docker import INFERENCE, ROOT, TRAINING, absent, need_image
-from training import demo
+from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, running
+from tests.container_support.docker import INFERENCE, TRAINING, absent, need_image
+from tests.local_mode_support.sdk import Sdk, driver
+from training import demo, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-PYTHON = ROOT / ".venv-aws/bin/python"
-DRIVER = ROOT / "tests/local_mode_support/drive.py"
 SETTINGS = {"target": "demand", "order": "timestamp", "epochs": "3", "hidden": "16,8"}
 
 
-def drive(*words: str, folder: Path) -> Any:
-    """What the driver answers, in the SDK's environment; nothing of its containers is left."""
+@pytest.fixture(scope="module")
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
+    """The SDK; nothing of its containers is left."""
     need_image(TRAINING)
     need_image(INFERENCE)
-    if not PYTHON.exists():
-        absent("the SageMaker SDK is not installed: make local-mode")
     if shutil.which("docker-compose") is None and not compose_plugin():
         absent("the SDK's local mode needs docker compose: apt-get install docker-compose")
-    try:
-        done = subprocess.run(
-            [PYTHON, DRIVER, *words],
-            cwd=folder, env=docker.environment(), capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-    finally:
-        clean(folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    folder = tmp_path_factory.mktemp("sdk")
+    with driver(folder) as made:
+        yield made
 
 
 def compose_plugin() -> bool:
@@ -53,27 +44,98 @@ def compose_plugin() -> bool:
     return True
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[str]:
+    """A folder for the SDK, which leaves its stopped containers, its network, and files of root's."""
+    (tmp_path / "root").mkdir()
+    yield str(tmp_path / "root")
+    clean(tmp_path)
+
+
 def clean(folder: Path) -> None:
-    """The SDK leaves its stopped containers and its network."""
     for name in docker.call("ps", "--all", "--quiet", "--filter", "network=sagemaker-local").split():
         docker.remove(name)
     for network in docker.call("network", "ls", "--quiet", "--filter", "name=sagemaker-local").split():
         docker.call("network", "rm", network)
-    owner = f"{os.getuid()}:{os.getgid()}"
-    docker.call("run", "--rm", "-v", f"{folder}:/f", "--entrypoint", "chown", INFERENCE, "-R", owner, "/f")
+    if os.getuid():
+        owner = f"{os.getuid()}:{os.getgid()}"
+        docker.call("run", "--rm", "-v", f"{folder}:/f", "--entrypoint", "chown", INFERENCE, "-R", owner, "/f")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of a job that the SDK ran in a container."""
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("rows") / "demand.csv"
+    demo.write(file, rows=1_500)
+    return file
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one host", "two hosts"])
+def trained(request: pytest.FixtureRequest, sdk: Sdk, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a job that the SDK ran in one container, or in two."""
     folder = tmp_path_factory.mktemp("local-mode")
-    demo.write(folder / "data/demand.csv", rows=1_500)
-    (folder / "root").mkdir()
-    answer = drive(
-        "train", TRAINING, str(folder / "data"), str(folder / "root"), "1", json.dumps(SETTINGS), folder=folder
+    more = {"workers": "2"} if request.param > 1 else {}
+    try:
+        files = sdk.do(
+            "train",
+            image=TRAINING,
+            data=str(rows.parent),
+            root=str(folder),
+            hosts=request.param,
+            hyperparameters=SETTINGS | more,
+        )
+        assert "artifacts/output/data/metrics.json" in files
+        assert ("2 hosts are here: algo-1, algo-2" in sdk.log.read_text()) == (request.param > 1)
+    finally:
+        clean(folder)
+    return folder / "compressed_artifacts/model.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """An embedded cloud that trains in containers, and serves in them."""
+    with running(tmp_path_factory.mktemp("cloud"), serve_command=None, hosting="container") as made:
+        made.client("s3").create_bucket(Bucket=BUCKET)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def trained_in_the_cloud(cloud: Cloud, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a training job of the embedded cloud, which ran in a container."""
+    need_image(TRAINING)
+    client, s3 = cloud.client("sagemaker"), cloud.client("s3")
+    s3.upload_file(str(rows), BUCKET, "rows/demand.csv")
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/rows/"}
+    client.create_training_job(
+        TrainingJobName="demand",
+        AlgorithmSpecification={
+            "TrainingImage": TRAINING,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": launch.metric_definitions(),
+        },
+        RoleArn=ROLE,
+        HyperParameters=SETTINGS,
+        InputDataConfig=[{"ChannelName": "training", "DataSource": {"S3DataSource": source}}],
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/training/"},
+        ResourceConfig={"InstanceType": "ml.m6i.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+        StoppingCondition={"MaxRuntimeInSeconds": 3_600},
+        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/"},
     )
-    assert "artifacts/output/data/metrics.json" in answer["files"]
-    return folder / "root/compressed_artifacts/model.tar.gz"
+    label = f"label={docker.LABEL}={cloud.info.home}"
+    eventually(
+        lambda: docker.call("ps", "--filter", label, "--format", "{{.Image}}").split(), lambda one: one == [TRAINING]
+    )
+    job = eventually(
+        lambda: client.describe_training_job(TrainingJobName="demand"),
+        lambda one: one["TrainingJobStatus"] in ("Completed", "Failed"),
+        deadline_s=200,
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert {"train:loss", "validation:loss", "test:r2"} <= {one["MetricName"] for one in job["FinalMetricDataList"]}
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="checkpoints/")["KeyCount"] == 1
+    assert docker.call("ps", "--all", "--quiet", "--filter", label) == ""
+    archive = tmp_path_factory.mktemp("made") / "model.tar.gz"
+    s3.download_file(BUCKET, job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{BUCKET}/"), str(archive))
+    return archive
 
 
 def golden(archive: Path) -> tuple[list[Any], list[float]]:
@@ -84,40 +146,43 @@ def golden(archive: Path) -> tuple[list[Any], list[float]]:
     return found["instances"], found["predictions"]
 
 
-def test_an_endpoint_of_the_sdk_answers_in_every_format_that_the_server_has(trained: Path, tmp_path: Path) -> None:
-    instances, expected = golden(trained)
+def serves(sdk: Sdk, archive: Path, root: str) -> None:
+    """An endpoint of the SDK answers in every format that the server has."""
+    instances, expected = golden(archive)
     single = "\n".join(json.dumps(row) for row in instances)
     requests = [
         ("application/json", "application/json", json.dumps({"instances": instances})),
         ("application/jsonlines", "application/jsonlines", single),
         ("application/json", "text/csv", json.dumps({"instances": instances})),
     ]
-    (tmp_path / "requests.json").write_text(json.dumps(requests))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (tmp_path / "root").mkdir()
-    arguments = ("serve", INFERENCE, str(trained), str(tmp_path / "root"), str(port), str(tmp_path / "requests.json"))
-    whole, lines, csv = drive(*arguments, folder=tmp_path)["answers"]
-    np.testing.assert_allclose(json.loads(whole)["predictions"], expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        [json.loads(line)["prediction"] for line in lines.splitlines()], expected, rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose([float(line) for line in csv.split()], expected, rtol=1e-5, atol=1e-6)
+    whole, lines, csv = sdk.do("serve", image=INFERENCE, artifact=str(archive), root=root, port=port, requests=requests)
+    same(json.loads(whole)["predictions"], expected)
+    same([json.loads(line)["prediction"] for line in lines.splitlines()], expected)
+    same([float(line) for line in csv.split()], expected)
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with running(tmp_path_factory.mktemp("cloud"), serve_command=None) as made:
-        yield made
+def same(found: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_its_artifact_serves_in_the_embedded_cloud(trained: Path, cloud: Cloud) -> None:
+def test_what_local_mode_trained_serves_in_local_mode_and_in_the_embedded_cloud(
+    sdk: Sdk, trained: Path, cloud: Cloud, root: str
+) -> None:
+    serves(sdk, trained, root)
     instances, expected = golden(trained)
-    model = cloud.model(archive=trained.read_bytes())
+    model = cloud.model(image=INFERENCE, archive=trained.read_bytes())
     endpoint = cloud.endpoint(cloud.config([{"ModelName": model}]))
-    assert cloud.settle(endpoint)["EndpointStatus"] == "InService"
+    described = cloud.settle(endpoint)
+    assert described["EndpointStatus"] == "InService", described
     answer = cloud.client("sagemaker-runtime").invoke_endpoint(
         EndpointName=endpoint, ContentType="application/json", Body=json.dumps({"instances": instances})
     )
-    np.testing.assert_allclose(json.loads(answer["Body"].read())["predictions"], expected, rtol=1e-5, atol=1e-6)
+    same(json.loads(answer["Body"].read())["predictions"], expected)
+    cloud.client("sagemaker").delete_endpoint(EndpointName=endpoint)
+
+
+def test_what_the_embedded_cloud_trained_serves_in_local_mode(sdk: Sdk, trained_in_the_cloud: Path, root: str) -> None:
+    serves(sdk, trained_in_the_cloud, root)
