@@ -16,7 +16,7 @@ from sagestage import aws, drift_picture, models, output, report, stackfile
 from sagestage.deploy import Deployment
 from sagestage.errors import GateError, SagestageError
 from sagestage.progress import Stage, Stages
-from sagestage.shifting import Callers, World, versions
+from sagestage.shifting import RATE, Callers, World, versions
 
 if TYPE_CHECKING:
     from infra.cloud.control import CloudInfo
@@ -28,6 +28,8 @@ HOUR_S = 3600.0
 PROGRAM, TRAIN_IMAGE, GATE = "watched", "sagestage-training:local", "r2>=0.8"
 LABELS, NEWEST = "labels", "newest"
 LOOK_S = 0.5
+ROWS_A_WINDOW = 360.0
+"""So many at least are sent in an hour of the schedule: enough for a verdict, late ones aside."""
 PATIENCE_HOURS = 6.0
 """Declared hours that one thing may take to happen, beside what a training takes."""
 TRAINING_S = 420.0
@@ -195,8 +197,9 @@ def rehearse(project: Project, *, seed: int, time_scale: float, down: bool, as_j
             _deploy(project, play, cloud, champion, world, stages)
             runtime, s3 = aws.client(cloud, "sagemaker-runtime"), aws.client(cloud, "s3")
             labels = (aws.bucket_of(cloud), LABELS)
+            rate = max(RATE, ROWS_A_WINDOW * cloud.time_scale / HOUR_S)
             try:
-                with Callers(runtime, s3, play.endpoint, world, labels) as callers:
+                with Callers(runtime, s3, play.endpoint, world, labels, rate) as callers:
                     story.callers = callers
                     _loop(project, play, cloud, callers, stages)
             finally:
@@ -328,10 +331,13 @@ def _artifact(play: Play, config: str) -> str:
 
 def _reports(play: Play, s3: Any, place: Path) -> None:
     """Keep the report of the window that drifted most, to look at."""
-    definition = play.sagemaker.list_monitoring_executions(MonitoringScheduleName=play.schedule)
+    executions = play.sagemaker.get_paginator("list_monitoring_executions").paginate(
+        MonitoringScheduleName=play.schedule
+    )
     drifted = [
         one
-        for one in definition["MonitoringExecutionSummaries"]
+        for page in executions
+        for one in page["MonitoringExecutionSummaries"]
         if one["MonitoringExecutionStatus"] == "CompletedWithViolations"
     ]
     if not drifted:

@@ -54,7 +54,7 @@ def run(project: Project, request: Request, *, as_json: bool = False) -> int:
     """
     from training.monitor import documents, publishing
 
-    with _environment(project, request.on) as client:
+    with _environment(project, request.on) as client, _explained():
         outcome = look(project, request, client)
         if request.publish:
             publishing.publish(outcome.settings.endpoint, outcome.metrics, datetime.now(UTC))
@@ -78,6 +78,7 @@ def look(project: Project, request: Request, client: Any) -> Outcome:
     """
     from training.monitor import job, window
 
+    seconds = window.seconds(request.window)
     sagemaker = client("sagemaker")
     name = _endpoint(sagemaker, request.endpoint)
     described = sagemaker.describe_endpoint(EndpointName=name)
@@ -91,7 +92,7 @@ def look(project: Project, request: Request, client: Any) -> Outcome:
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(
         seconds=1
     )  # captures tell whole seconds: this one counts
-    span = window.Window(end - timedelta(seconds=window.seconds(request.window)), end)
+    span = window.Window(end - timedelta(seconds=seconds), end)
     folder = project.home / "monitor" / name / f"{end:%Y%m%dT%H%M%S}"
     return job.run(
         job.Settings(
@@ -107,7 +108,8 @@ def look(project: Project, request: Request, client: Any) -> Outcome:
 
 
 def _endpoint(sagemaker: Any, wanted: str | None) -> str:
-    names = [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]]
+    pages = sagemaker.get_paginator("list_endpoints").paginate()
+    names = [one["EndpointName"] for page in pages for one in page["Endpoints"]]
     if wanted is None and len(names) == 1:
         return str(names[0])
     if wanted is None:
@@ -130,22 +132,60 @@ def _environment(project: Project, on: str) -> Iterator[Any]:
     if on == "aws":
         import boto3
 
-        yield boto3.client
+        with _variables(_of_aws()):
+            yield boto3.client
         return
     if on != "embedded":
         raise SagestageError(f"--on {on}: choose embedded or aws")
     info = aws.running_cloud(project)
-    wanted = aws.environment(info)
+    with _variables(aws.environment(info)):
+        yield lambda service: aws.client(info, service)
+
+
+def _of_aws() -> dict[str, str]:
+    """Credentials and region as boto3 finds them: Arrow, which reads the records, knows fewer places to look into."""
+    import boto3
+
+    session = boto3.Session()
+    credentials = session.get_credentials()
+    region = session.region_name or os.environ.get("AWS_REGION")  # boto3 knows AWS_DEFAULT_REGION only
+    if credentials is None:
+        raise SagestageError(
+            "--on aws: there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if region is None:
+        raise SagestageError("--on aws: there is no region: set AWS_REGION")
+    found = credentials.get_frozen_credentials()
+    keys = {"AWS_ACCESS_KEY_ID": found.access_key, "AWS_SECRET_ACCESS_KEY": found.secret_key}
+    token = {"AWS_SESSION_TOKEN": found.token} if found.token else {}
+    return {**keys, **token, "AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
-        yield lambda service: aws.client(info, service)
+        yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what AWS refuses, or that it does not answer, into one line."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise SagestageError(f"AWS refuses {error.operation_name}: {error.response['Error'].get('Message')}") from None
+    except BotoCoreError as error:
+        raise SagestageError(f"AWS cannot be asked: {error}") from None
 
 
 def table(outcome: Outcome, shown: int = 12) -> Table:

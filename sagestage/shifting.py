@@ -93,6 +93,7 @@ class Callers:
         endpoint: the endpoint's name.
         world: where the rows come from.
         labels: bucket and prefix of the labels.
+        rate: requests a second.
     """
 
     runtime: Any
@@ -100,6 +101,7 @@ class Callers:
     endpoint: str
     world: World
     labels: tuple[str, str]
+    rate: float = RATE
     windy: bool = False
     calls: list[Call] = field(default_factory=list)
     _known: list[tuple[str, float]] = field(default_factory=list)
@@ -122,7 +124,7 @@ class Callers:
         random = np.random.Generator(np.random.PCG64(number))
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            due = max(due + THREADS / RATE, time.monotonic())  # a late answer lowers the rate, it does not pile up
+            due = max(due + THREADS / self.rate, time.monotonic())  # a late answer lowers the rate, it does not pile up
             instance, truth = self.world.draw(random, windy=self.windy)
             identity = str(uuid.uuid4())
             try:

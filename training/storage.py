@@ -29,11 +29,17 @@ def name(place: Path | str) -> str:
 
 
 def filesystem(place: Path | str) -> tuple[Any, str]:
-    """Arrow's file system for a place, and the place's path in it."""
+    """Arrow's file system for a place, and the place's path in it.
+
+    Raises:
+        DataError: it names no bucket.
+    """
     from pyarrow import fs  # noqa: PLC0415  # only where files are read
 
     if not is_s3(place):
         return fs.LocalFileSystem(), str(Path(place).absolute())
+    if not name(place).removeprefix(S3):
+        raise DataError(f"{place}: names no bucket: write s3://<bucket>/<prefix>")
     options: dict[str, Any] = {}
     address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if address:

@@ -36,7 +36,8 @@ from inference.contract.schema import Kind, Task  # noqa: E402  # likewise
 from training.monitor import window as windows  # noqa: E402  # likewise
 from training.monitor.baseline import Baseline, prediction_scale  # noqa: E402  # likewise
 from training.monitor.job import Settings, run  # noqa: E402  # likewise
-from training.monitor.reading import Plan, read  # noqa: E402  # likewise
+from training.monitor.reading import read  # noqa: E402  # likewise
+from training.monitor.records import Plan  # noqa: E402  # likewise
 from training.monitor.scales import Scale  # noqa: E402  # likewise
 from training.monitor.window import Window  # noqa: E402  # likewise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from inference.contract.schema import Floats, Kind
+from inference.contract.metrics import Monitored
+from inference.contract.schema import Floats, Kind, Task
 from training.monitor import chance
 from training.monitor.indices import psi
 from training.monitor.scales import Codes, Scale, counted
+from training.monitor.sums import SPANS, Sums
 
 NUMBERS, CATEGORIES = 16, 4
 SHARES = np.array([0.4, 0.25, 0.15, 0.1, 0.1])
@@ -23,7 +26,7 @@ ALARMING = 0.3
 
 @dataclass
 class Rates:
-    """Windows, and those of them in which something was said."""
+    """Windows (of coverage: models in them), and those of them in which something was said."""
 
     windows: int = 0
     hits: dict[str, int] = field(default_factory=dict)
@@ -135,3 +138,42 @@ def _shifted(random: np.random.Generator, model: Model, values: Floats) -> Itera
     moved = plain.copy()
     moved[:, -1] = random.choice(len(shares), size=len(values), p=shares)
     yield "category", moved
+
+
+NOISE = 0.5
+RIGHT = 0.85
+TRUE = {
+    Monitored.MAE: NOISE * math.sqrt(2.0 / math.pi),
+    Monitored.R2: 1.0 - NOISE**2,
+    Monitored.ACCURACY: RIGHT,
+    Monitored.LOG_LOSS: math.exp(NOISE**2 / 2.0),
+}
+"""Of models whose errors are normal, whose truth is standard normal, and whose losses are log-normal."""
+
+
+def coverage(*, keep: float, windows: int, window: int = 1_000, seed: int = 0) -> Rates:
+    """How often a metric's interval holds the truth: five models of each kind a window.
+
+    Args:
+        keep: autocorrelation of rows: of the truth, the errors and the losses.
+        windows: how many.
+        window: rows of a window.
+        seed: of the draws.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    rates = Rates()
+    for _ in range(windows):
+        place = np.minimum((np.sort(random.uniform(size=window)) * SPANS).astype(np.int64), SPANS - 1)
+        values = rows(random, window, keep)
+        for pair in range(5):
+            truth, error = values[:, pair], values[:, 5 + pair] * NOISE
+            regression, classification = Sums(), Sums()
+            regression.add(place, [np.abs(error), error**2, truth, truth**2])
+            hits = values[:, 10 + pair] < special.ndtri(RIGHT)
+            losses = np.exp(values[:, 15 + pair] * NOISE)
+            classification.add(place, [hits.astype(np.float64), losses, np.ones(window)])
+            figures = regression.figures(Task.REGRESSION) | classification.figures(Task.CLASSIFICATION)
+            rates.windows += 1
+            for metric, figure in figures.items():
+                rates.add(metric, hit=figure.low <= TRUE[metric] <= figure.high)
+    return rates

@@ -171,7 +171,7 @@ class Moto:
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """The keys of a bucket that begin with a prefix, sorted; none where there is no bucket."""
         store = get_backend("s3")[ACCOUNT]["aws"]
-        found = store.buckets[bucket].keys if bucket in store.buckets else ()
+        found = list(store.buckets[bucket].keys) if bucket in store.buckets else []  # others may be putting some
         return sorted(key for key in found if key.startswith(prefix))
 
     def write_object(self, bucket: str, key: str, value: bytes, content_type: str) -> None:

@@ -102,14 +102,17 @@ class Processes:
             InstanceError: there is no such bucket.
         """
         bucket, prefix = _place(uri)
-        buckets = get_backend("s3")[ACCOUNT]["aws"].buckets
-        if bucket not in buckets:
-            raise InstanceError(f"{uri}: there is no bucket {bucket}")
-        return sorted(key for key in list(buckets[bucket].keys) if key.startswith(prefix))
+        _require(bucket, uri)
+        return self._moto.keys(bucket, prefix)
 
     def upload(self, folder: Path, uri: str) -> int:
-        """Put a folder's files below a prefix; how many they were."""
+        """Put a folder's files below a prefix; how many they were.
+
+        Raises:
+            InstanceError: there is no such bucket.
+        """
         bucket, prefix = _place(uri)
+        _require(bucket, uri)
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         for path in files:
             key = f"{prefix.rstrip('/')}/{path.relative_to(folder)}".lstrip("/")
@@ -133,6 +136,11 @@ def _lines(path: Path) -> Iterator[str]:
 def tail(folder: Path) -> str:
     """The last lines of what a job printed."""
     return " | ".join(_lines(folder / LOG))[-_TAIL_CHARACTERS:] or "it printed nothing"
+
+
+def _require(bucket: str, uri: str) -> None:
+    if bucket not in get_backend("s3")[ACCOUNT]["aws"].buckets:
+        raise InstanceError(f"{uri}: there is no bucket {bucket}")
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -70,12 +70,12 @@ class Drawn:
     effective: float
 
 
-def autocorrelation_time(codes: Codes) -> float:
-    """The integrated autocorrelation time of a series of cells, in rows; 1 where rows are independent.
+def autocorrelation_time(values: Codes | Floats) -> float:
+    """The integrated autocorrelation time of a series (of cells, or numbers), in rows; 1 where rows are independent.
 
     Sokal's rule (1997): the sum is cut at the first lag that is 5 times the sum so far.
     """
-    series = codes.astype(np.float64)
+    series = values.astype(np.float64)
     series -= series.mean()
     variance = float((series * series).mean())
     if variance <= 0.0 or len(series) < 4:

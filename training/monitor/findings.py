@@ -13,8 +13,9 @@ from training.monitor import chance
 from training.monitor.baseline import Baseline
 from training.monitor.chance import Chance, Drawn
 from training.monitor.indices import jensen_shannon, kolmogorov_smirnov, psi
-from training.monitor.judging import Figure, Judged
+from training.monitor.judging import Judged
 from training.monitor.scales import Cells, Scale
+from training.monitor.sums import Figure
 from training.monitor.tally import ColumnTally, Tally
 
 LEAST_ROWS = 200

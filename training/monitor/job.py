@@ -19,7 +19,7 @@ from training.monitor.baseline import Baseline, load
 from training.monitor.findings import VariantFinding
 from training.monitor.judging import Judged, judge
 from training.monitor.problems import Problem, Problems
-from training.monitor.reading import Plan, Read
+from training.monitor.records import Plan, Read
 from training.monitor.tally import Tally
 from training.monitor.window import Window
 

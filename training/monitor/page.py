@@ -204,7 +204,9 @@ def _quality(one: VariantFinding) -> Iterator[str]:
     )
     yield (
         '<section><h2>Quality, where the truth is known</h2><div class="scroll"><table><tr><th></th>'
-        f'<th class="n">rows</th>{heads}</tr>{lines}</table></div></section>'
+        f'<th class="n">rows</th>{heads}</tr>{lines}</table></div>'
+        '<p class="soft">Intervals are 95 %, from batches of consecutive rows: rows that follow each other may be'
+        " alike.</p></section>"
     )
 
 

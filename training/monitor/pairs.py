@@ -44,9 +44,9 @@ class Pairs:
         """Whether anything is kept."""
         return self._folder is not None
 
-    def add(self, variant: str, identity: str, told: Told, segments: Sequence[Any] | None) -> None:
-        """Keep the answers to one request."""
-        self.write(identity, [variant, list(told.values), told.probabilities, segments])
+    def add(self, variant: str, identity: str, span: int, told: Told, segments: Sequence[Any] | None) -> None:
+        """Keep the answers to one request, of a span of the window."""
+        self.write(identity, [variant, span, list(told.values), told.probabilities, segments])
 
     def write(self, identity: str, content: Any) -> None:
         """Keep something of an id."""

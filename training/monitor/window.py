@@ -7,11 +7,13 @@ file may be written after its records' hour is over, so the hours beside the win
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from training import storage
 from training.errors import ConfigError, DataError
@@ -19,6 +21,8 @@ from training.errors import ConfigError, DataError
 _FILE = re.compile(r"/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.jsonl?(\.gz)?$")
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
+LONGEST_S = 3_660 * 86_400.0
+"""Ten years: longer than anybody keeps what was captured."""
 MARGIN = timedelta(hours=1)
 
 
@@ -50,6 +54,19 @@ class Window:
             yield hour
             hour += timedelta(hours=1)
 
+    def span(self, made: Any, identity: str, spans: int) -> int:
+        """Which of so many equal spans a record lies in; one that lies outside counts in the nearest.
+
+        Capture tells whole seconds: the ids deal the records of one second over it.
+        """
+        try:
+            at = datetime.fromisoformat(made)
+        except (TypeError, ValueError):
+            return 0
+        aside = zlib.crc32(identity.encode()) / (1 << 32)
+        after = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - self.start).total_seconds() + aside
+        return min(max(int(after / self.seconds * spans), 0), spans - 1)
+
     def __str__(self) -> str:
         return f"{self.start:%F %T} to {self.end:%F %T} UTC"
 
@@ -76,9 +93,10 @@ def seconds(text: str) -> float:
         ConfigError: it is none of these.
     """
     found = _LENGTH.fullmatch(text.strip().lower())
-    if found is None or float(found[1]) <= 0:
-        raise ConfigError([f"a length of time is written 1h, 90m, 30s or 1d, got {text!r}"])
-    return float(found[1]) * _UNITS[found[2]]
+    length = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
+    if not 0.0 < length <= LONGEST_S:
+        raise ConfigError([f"a length of time is written 1h, 90m, 30s or 1d, at most 3660d, got {text!r}"])
+    return length
 
 
 def moment(text: str) -> datetime:

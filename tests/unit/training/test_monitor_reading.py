@@ -21,7 +21,8 @@ from tests.training_support.traffic import NAMES, START, VERSION, WINDOW
 from training.errors import ConfigError, DataError
 from training.monitor import window as windows
 from training.monitor.problems import Problem
-from training.monitor.reading import Plan, Read, read
+from training.monitor.reading import read
+from training.monitor.records import Plan, Read
 from training.monitor.tally import Tally
 from training.monitor.window import Window
 

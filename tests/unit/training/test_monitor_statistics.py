@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.monitor.simulate import simulate
-from inference.contract.schema import Kind
+from benchmarks.monitor.simulate import TRUE, coverage, simulate
+from inference.contract.metrics import Monitored
+from inference.contract.schema import Kind, Task
 from training.monitor import chance
 from training.monitor.indices import jensen_shannon, kolmogorov_smirnov, psi
 from training.monitor.scales import Scale, counted
+from training.monitor.sums import Sums
 
 COUNTS = st.lists(st.integers(0, 500), min_size=2, max_size=8)
 
@@ -108,3 +110,23 @@ def test_few_windows_without_drift_are_said_to_drift(keep: float) -> None:
 
 def test_capture_of_every_tenth_record_raises_nothing() -> None:
     assert simulate(keep=0.9, baselines=2, windows=40, thin=10, seed=8).hits["false"] <= 3
+
+
+@pytest.mark.parametrize(
+    ("keep", "least"), [(0.0, 0.92), (0.9, 0.87), (0.98, 0.8)], ids=["independent", "alike", "weather"]
+)
+def test_intervals_of_quality_hold_the_truth_though_rows_are_alike(keep: float, least: float) -> None:
+    """Of 95 %; an interval for independent rows holds it in about 35 of 100 weather-like windows of 1,000."""
+    rates = coverage(keep=keep, windows=40, seed=9)
+    assert rates.windows == 200
+    assert min(rates.share(metric) for metric in TRUE) >= least
+
+
+def test_one_moment_says_nothing_about_the_next() -> None:
+    sums = Sums()
+    sums.add(np.zeros(60, dtype=np.int64), [[1.0] * 50 + [0.0] * 10, [0.5] * 60, [1.0] * 60])
+    figures = sums.figures(Task.CLASSIFICATION)
+    accuracy = figures[Monitored.ACCURACY]
+    assert (accuracy.low, accuracy.high) == (0.0, 1.0)
+    assert figures[Monitored.LOG_LOSS].high == float("inf")
+    assert Sums().figures(Task.REGRESSION) == {}
