@@ -44,7 +44,7 @@ class Monitoring:
     def __init__(self, api: Api, processes: Processes, hosting: Hosting, watch: Watch, journal: Journal) -> None:
         self._clock = watch.clock
         self._jobs = MonitoringJobs(processes, hosting, watch.clock)
-        self.pipelines = Pipelines(processes, api.call)
+        self.pipelines = Pipelines(processes, api.call, watch.clock)
         watch.heard.append(self.pipelines.on_alarm)
         self._journal = journal
         self.schedules: dict[tuple[str, str], Schedule] = {}

@@ -18,6 +18,7 @@ from typing import Any
 
 from moto.backends import get_backend
 
+from infra.cloud.clock import Clock
 from infra.cloud.errors import AwsError, InstanceError
 from infra.cloud.moto_app import ACCOUNT
 from infra.cloud.processes import Job, Processes, tail
@@ -29,6 +30,8 @@ Call = Callable[[str, str, Params], Answer | None]
 LOOK_S = 0.25
 LEAST_LIMIT_S = 600.0
 """Time limits pass in this machine's time, and are not shortened below this."""
+MOST_RUNTIME_S = 2_419_200
+"""Of a training job: 28 days (CreateTrainingJob)."""
 MOST_EXECUTIONS = 50
 _PIPELINE = re.compile(r"arn:[^:]+:sagemaker:([^:]+):\d+:pipeline/(.+)")
 log = logging.getLogger(__name__)
@@ -70,11 +73,13 @@ class Pipelines:
     Args:
         processes: run the processing steps.
         call: hosting's calls, which training steps are made of.
+        clock: the declared time, in which a training job's limit passes.
     """
 
-    def __init__(self, processes: Processes, call: Call) -> None:
+    def __init__(self, processes: Processes, call: Call, clock: Clock) -> None:
         self._processes = processes
         self._call = call
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self.executions: list[Execution] = []
@@ -201,13 +206,18 @@ class Pipelines:
     async def _train(self, made: Execution, step: Step, arguments: Params) -> None:
         """A training job of the embedded cloud's own; it is stopped with the pipeline."""
         name = self._folder(made, step)[0]
-        self._call("CreateTrainingJob", made.region, {**arguments, "TrainingJobName": name})
+        limit = min(round(_limit(arguments) * self._clock.scale), MOST_RUNTIME_S)  # a job's own passes in declared time
+        stop = {**arguments.get("StoppingCondition", {}), "MaxRuntimeInSeconds": limit}
+        if "MaxWaitTimeInSeconds" in stop:
+            stop["MaxWaitTimeInSeconds"] = max(stop["MaxWaitTimeInSeconds"], limit)
+        self._call("CreateTrainingJob", made.region, {**arguments, "TrainingJobName": name, "StoppingCondition": stop})
         found: Answer = {}
         while found.get("TrainingJobStatus", "InProgress") in ("InProgress", "Stopping"):
             await asyncio.sleep(LOOK_S)
             found = self._call("DescribeTrainingJob", made.region, {"TrainingJobName": name}) or {}
         if found["TrainingJobStatus"] != "Completed":
-            raise InstanceError(found.get("FailureReason") or f"the job was {found['TrainingJobStatus']}")
+            ended = f"the job was {found['TrainingJobStatus']}: {found.get('SecondaryStatus')}"
+            raise InstanceError(found.get("FailureReason") or ended)
         step.outputs["ModelArtifacts.S3ModelArtifacts"] = found["ModelArtifacts"]["S3ModelArtifacts"]
 
     async def _process(self, made: Execution, step: Step, arguments: Params) -> None:

@@ -15,7 +15,9 @@ BIN = Path(sys.executable).parent
 
 
 class User:
-    """Somebody at a shell in a project's folder."""
+    """Somebody at a shell in a project's folder, who waits so long for a command."""
+
+    patience_s = 240.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +31,7 @@ class User:
             env=self.environment | variables,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=self.patience_s,
             check=False,
         )
 
