@@ -28,7 +28,7 @@ demand = Endpoint(
     variants=[Variant("champion", champion, instances=2, instance="ml.c6i.xlarge")],
     capture=Capture(percent=100, keep_days=30),
     alarms=[Alarm.p95_latency(above_ms=50), Alarm.server_errors(above_percent=1)],
-    deploy=Canary(percent=50, bake_minutes=10),
+    deploy=Canary(percent=50, bake_minutes=10, maximum_minutes=240),
     notify=[alerts],
 )
 watch = Monitor(
@@ -43,6 +43,7 @@ watch = Monitor(
             "target": config.require("target"),
             "order": config.get("order") or "",
             "gates": config.get("gate") or "",
+            "epochs": config.get("epochs") or "60",
             "name": "champion",
         },
         rollout="canary",

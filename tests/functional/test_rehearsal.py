@@ -133,10 +133,10 @@ def test_a_model_that_misses_its_gate_is_not_deployed(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_traffic_that_shifts_ends_in_a_new_model_that_answers(tmp_path: Path) -> None:
-    """The whole loop, with an hour of the monitor's schedule in six seconds."""
+    """The whole loop, with an hour of the monitor's schedule in nine seconds."""
     user = make_project(tmp_path)
     user.patience_s = 540.0
-    told = user.json("rehearse", "--drift", "--down", "--time-scale", "600")
+    told = user.json("rehearse", "--drift", "--down", "--time-scale", "400")
     assert told["problems"] == []
     assert (told["answers"] > 1_000, told["errors"]) == (True, 0)
     at = {event["what"]: event["at"] for event in told["events"]}
@@ -149,7 +149,8 @@ def test_traffic_that_shifts_ends_in_a_new_model_that_answers(tmp_path: Path) ->
     drift, quality = told["metrics"]["FeatureDrift"], told["metrics"]["R2"]
     before = [value for moment, value in drift if moment < at["the traffic shifts"]]
     climbed = [v for moment, v in drift if at["the drift alarm fires"] <= moment < at["the new model answers"]]
-    assert max(before) < 0.1 < 0.3 < max(climbed)
+    assert max(before) < 0.1
+    assert max(climbed) > 0.3
     assert drift[-1][1] < 0.1
     worst = min(value for moment, value in quality if moment > at["the traffic shifts"])
     assert worst < 0.7 < quality[-1][1]
