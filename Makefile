@@ -86,7 +86,7 @@ $(AWS)/.installed: constraints-aws.txt
 	@touch $@
 
 local-mode: $(STAMP) $(AWS)/.installed  ## train and serve the images with the SageMaker SDK's local mode
-	@$(engine); $(BIN)/python -m pytest tests/functional/test_local_mode.py $(ARGS)
+	@$(engine); SAGESTAGE_CONTAINERS=required $(BIN)/python -m pytest -vv tests/functional/test_local_mode.py $(ARGS)
 
 engine-stop:  ## end the engine that `make images` started; its images stay (containers/engine.sh purge)
 	@containers/engine.sh stop

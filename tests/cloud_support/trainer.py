@@ -1,12 +1,13 @@
 """A small training container for tests of the embedded cloud: /opt/ml as SageMaker lays it out, in milliseconds.
 
 Hyperparameters say how it behaves: `fail` writes a failure file, `epochs` are told one a step, `wait` goes on until it
-is terminated. Each epoch is a checkpoint; one that is there already is gone on from.
+is terminated. Each epoch is a checkpoint; one that is there already is gone on from. Several hosts meet by their names.
 """
 
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,9 +15,30 @@ from pathlib import Path
 BASE = Path(os.environ["SAGESTAGE_BASE_DIR"])
 
 
+def meet(hosts: list[str], current: str) -> None:
+    """The first host waits for the others, which say who they are."""
+    if current == hosts[0]:
+        with socket.create_server((current, 7000)) as server:
+            for _ in hosts[1:]:
+                connection, _ = server.accept()
+                print(f"{current} met {connection.recv(100).decode()}", flush=True)  # noqa: T201 - a container's log
+                connection.close()
+        return
+    while True:
+        try:
+            with socket.create_connection((hosts[0], 7000)) as connection:
+                connection.sendall(current.encode())
+                return
+        except OSError:
+            time.sleep(0.05)  # it may not have started yet
+
+
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated by SIGTERM"))
     settings = json.loads((BASE / "input/config/hyperparameters.json").read_text())
+    resources = json.loads((BASE / "input/config/resourceconfig.json").read_text())
+    if len(resources["hosts"]) > 1:
+        meet(resources["hosts"], resources["current_host"])
     if "fail" in settings:
         (BASE / "output/failure").write_text(settings["fail"])
         return 1

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.cloud import docker
 from tests.cloud_support.containers import stub_image
 from tests.cloud_support.helpers import BUCKET, ROLE, Cloud, eventually, killed_and_started, running
 from tests.sagestage_support.user import processes_of
@@ -114,6 +115,22 @@ def test_a_job_runs_and_leaves_what_a_job_leaves(cloud: Cloud) -> None:
     assert client.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == [{"Key": "team", "Value": "ml"}]
     listed = client.list_training_jobs(NameContains=name, StatusEquals="Completed")["TrainingJobSummaries"]
     assert [one["TrainingJobName"] for one in listed] == [name]
+
+
+def test_several_hosts_run_in_containers_and_find_each_other(cloud: Cloud) -> None:
+    stub_image("trainer.py", IMAGE)
+    several = {"InstanceType": "ml.m6i.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 10}
+    name = create(cloud, ResourceConfig=several)
+    job = described(cloud, name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert "algo-1 met algo-2" in lines(cloud, name)
+    streams = cloud.client("logs").describe_log_streams(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/"
+    )["logStreams"]
+    assert [one["logStreamName"].split("/")[1].rpartition("-")[0] for one in streams] == ["algo-1", "algo-2"]
+    label = f"label={docker.LABEL}={cloud.info.home}"
+    assert docker.call("ps", "--all", "--quiet", "--filter", label) == ""
+    assert docker.call("network", "ls", "--quiet", "--filter", label) == ""
 
 
 def test_a_job_that_fails_says_what_its_container_said(cloud: Cloud) -> None:
