@@ -12,16 +12,19 @@ from scipy import special
 
 from inference.contract.metrics import Monitored
 from inference.contract.schema import Floats, Kind, Task
-from training.monitor import chance
+from training.monitor import chance, findings
+from training.monitor.baseline import HOURS, Baseline
 from training.monitor.indices import psi
 from training.monitor.scales import Codes, Scale, counted
 from training.monitor.sums import SPANS, Sums
+from training.monitor.tally import Tally
 
 NUMBERS, CATEGORIES = 16, 4
 SHARES = np.array([0.4, 0.25, 0.15, 0.1, 0.1])
 RARE, OFTEN = 3, 0.2  # the level that goes from 10 to 20 %
 CUTS = special.ndtri(np.cumsum(SHARES)[:-1])
 ALARMING = 0.3
+DAY = np.sin(np.arange(HOURS) * 2 * np.pi / HOURS) * 1.5
 
 
 @dataclass
@@ -138,6 +141,49 @@ def _shifted(random: np.random.Generator, model: Model, values: Floats) -> Itera
     moved = plain.copy()
     moved[:, -1] = random.choice(len(shares), size=len(values), p=shares)
     yield "category", moved
+
+
+def uneven(
+    *, baselines: int, windows: int, length: int = 20_000, window: int = 1_000, clock: bool = True, seed: int = 0
+) -> Rates:
+    """Windows without drift of columns that follow the day, with most of the traffic in the afternoon.
+
+    Args:
+        baselines: how many are drawn.
+        windows: of each baseline.
+        length: rows of a baseline.
+        window: rows of a window.
+        clock: whether windows are held against the same hours of the baseline, as the job does.
+        seed: of the draws.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    busy = np.exp(1.5 * np.cos((np.arange(HOURS) - 15) * 2 * np.pi / HOURS))
+    rates = Rates()
+    for _ in range(baselines):
+        base = _following(random, length, clock=clock)
+        for _ in range(windows):
+            at = random.choice(HOURS, size=window, p=busy / busy.sum())
+            seen = random.normal(size=(window, len(base.monitored))) + DAY[at, None]
+            tally = Tally.of(base)
+            tally.add([(int(hour), *row) for hour, row in zip(at, seen.tolist(), strict=True)], [])
+            rates.windows += 1
+            rates.add("false", hit=bool(findings.of("main", "", tally, base, None).drifted))
+    return rates
+
+
+def _following(random: np.random.Generator, length: int, *, clock: bool) -> Baseline:
+    """A baseline of columns that follow the day, and of the hour itself."""
+    count = NUMBERS + CATEGORIES - 1
+    hours = (np.arange(length) % HOURS).astype(np.uint8)
+    values = random.normal(size=(length, count)) + DAY[hours, None]
+    deciles = np.quantile(values, np.arange(11) / 10.0, axis=0).T
+    scales = [Scale.of_numbers(f"x{k}", Kind.NUMERIC, deciles[k].tolist(), 0.0, 1.5) for k in range(count)]
+    hour = Scale(name="hour", kind=Kind.INTEGER, monitored=False, levels=tuple(float(one) for one in range(HOURS)))
+    return Baseline.packed(
+        np.column_stack([scale.of(values[:, k]) for k, scale in enumerate(scales)]), None, hours, model="uneven",
+        task=Task.REGRESSION, target="y", rows=length, columns=(hour, *scales), clock="hour" if clock else None,
+        clock_is_time=False,
+    )  # fmt: skip
 
 
 NOISE = 0.5

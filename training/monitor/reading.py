@@ -21,15 +21,14 @@ SMALL_BYTES = 32 << 20
 
 
 def read(files: Sequence[File], plan: Plan, *, readers: int | None = None) -> Read:
-    """Read files, in as many processes as there are cores where it is worth it.
+    """Read files, in several processes where it is worth it.
 
     Args:
         files: of the window.
         plan: what is looked for.
         readers: processes; None: as many as suit.
     """
-    size = sum(file.bytes for file in files)
-    wanted = (1 if size < SMALL_BYTES else os.cpu_count() or 1) if readers is None else readers
+    wanted = suitable(sum(file.bytes for file in files), _cores(), os.getloadavg()[0]) if readers is None else readers
     shares = _shares(files, max(1, min(wanted, len(files))))
     if len(shares) < 2:
         return _read(list(files), plan, 0)
@@ -38,6 +37,21 @@ def read(files: Sequence[File], plan: Plan, *, readers: int | None = None) -> Re
         for one in pool.map(_read, shares, [plan] * len(shares), range(len(shares))):
             result.merge(one)
     return result
+
+
+def suitable(size: int, cores: int, load: float) -> int:
+    """How many readers suit: one for little, otherwise as many as there are cores that nobody uses.
+
+    Args:
+        size: of the files, in bytes.
+        cores: that this process may use.
+        load: how many processes wanted to run during the last minute, on average.
+    """
+    return 1 if size < SMALL_BYTES else max(1, cores - int(load))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(files: Sequence[File], readers: int) -> list[list[File]]:

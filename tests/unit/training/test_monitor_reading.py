@@ -21,7 +21,7 @@ from tests.training_support.traffic import NAMES, START, VERSION, WINDOW
 from training.errors import ConfigError, DataError
 from training.monitor import window as windows
 from training.monitor.problems import Problem
-from training.monitor.reading import read
+from training.monitor.reading import read, suitable
 from training.monitor.records import Plan, Read
 from training.monitor.tally import Tally
 from training.monitor.window import Window
@@ -58,6 +58,14 @@ def test_neither_file_boundaries_nor_order_change_a_count(
 def test_two_readers_count_what_one_does(tmp_path: Path) -> None:
     traffic.write(tmp_path, traffic.records(traffic.rows(400)), files=4)
     assert counts(only(reading(tmp_path))) == counts(only(reading(tmp_path, readers=2)))
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "load", "wanted"),
+    [(1 << 20, 8, 0.0, 1), (1 << 30, 2, 0.4, 2), (1 << 30, 2, 1.3, 1), (1 << 30, 8, 2.0, 6), (1 << 30, 2, 9.0, 1)],
+)
+def test_readers_take_the_cores_that_nobody_uses(size: int, cores: int, load: float, wanted: int) -> None:
+    assert suitable(size, cores, load) == wanted
 
 
 def table(made: list[dict[str, Any]]) -> pa.Table:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.monitor.simulate import TRUE, coverage, simulate
+from benchmarks.monitor.simulate import TRUE, coverage, simulate, uneven
 from inference.contract.metrics import Monitored
 from inference.contract.schema import Kind, Task
 from training.monitor import chance
@@ -110,6 +110,11 @@ def test_few_windows_without_drift_are_said_to_drift(keep: float) -> None:
 
 def test_capture_of_every_tenth_record_raises_nothing() -> None:
     assert simulate(keep=0.9, baselines=2, windows=40, thin=10, seed=8).hits["false"] <= 3
+
+
+def test_traffic_that_is_uneven_over_the_day_raises_nothing() -> None:
+    assert uneven(baselines=1, windows=5, seed=3).hits["false"] == 0
+    assert uneven(baselines=1, windows=1, clock=False, seed=3).hits["false"] == 1, "it would be, against all hours"
 
 
 @pytest.mark.parametrize(
