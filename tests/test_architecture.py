@@ -36,7 +36,7 @@ TORCH_MODULES = {
     "training.tune",
     "training.evaluate",
 }
-RAY_MODULES = {"training.ray_train", "training.cluster", "training.tune"}
+RAY_MODULES = {"training.ray_train", "training.trainer", "training.cluster", "training.tune"}
 CONTRACT_MAY = {"numpy", "pydantic", "safetensors", "orjson", "inference"}
 
 

@@ -159,9 +159,9 @@ class _Ray:
         names = {"GLOO_SOCKET_IFNAME": self.interface, "NCCL_SOCKET_IFNAME": self.interface} if known else {}
         command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
         command += [f"--node-ip-address={self.here}", f"--num-cpus={cpus()}", "--disable-usage-stats"]
-        command += [f"--object-store-memory={OBJECT_STORE_BYTES}", *arguments]
+        command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--include-log-monitor=false", *arguments]
         if "--head" in arguments:  # the others take over where it keeps its files
-            command.append(f"--temp-dir={self.folder}")
+            command += [f"--temp-dir={self.folder}", "--no-monitor"]  # no autoscaler: the hosts are those of the job
         log = (self.folder / "start.log").open("wb")
         self.process = subprocess.Popen(  # noqa: S603  # our own interpreter
             command,
@@ -208,7 +208,9 @@ class _Ray:
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # as in training.ray_train
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -25,6 +25,7 @@ from inference.contract.network import Single
 from training import cluster, processes
 from training.errors import TrainingError
 from training.hosts import Joined
+from training.trainer import trainer
 
 if TYPE_CHECKING:
     from training.loop import Epoch, Job
@@ -41,6 +42,7 @@ SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # "no cluster": Ray then takes loopback for this machine's address
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the pace at which the controller looks at its workers; 2 s by default
+    "RAY_get_check_signal_interval_milliseconds": "100",  # how soon SIGTERM ends a wait for Ray; 1 s by default
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -66,6 +68,9 @@ class PrivateRay:
         cpus = len(os.sched_getaffinity(0)) if joined is None else joined.cpus
         if workers > cpus:
             raise TrainingError(f"{workers} workers need {workers} CPUs and there are {cpus}: ask for fewer workers")
+        self._gpus = _gpus() if use_gpu and joined is None else 0
+        if use_gpu and joined is None:
+            _enough_gpus(workers, self._gpus)
         self.workers = workers
         self.use_gpu = use_gpu
         self.joined = joined
@@ -149,19 +154,16 @@ class PrivateRay:
         if self.joined is not None:
             self._owned = True
             cluster.join(self.joined)
+            if self.use_gpu:
+                _enough_gpus(self.workers, int(ray.cluster_resources().get("GPU", 0)))  # type: ignore[no-untyped-call]
             return
-        gpus = _gpus() if self.use_gpu else 0
-        if self.use_gpu and self.workers > gpus:
-            raise TrainingError(
-                f"{self.workers} workers with use_gpu need {self.workers} GPUs and there are {gpus}: train on the CPU"
-            )
         if self._over.is_set():
             return  # the data were no good, in the meantime
         self._owned = True
         ray.init(
             address="local",
             num_cpus=max(self.workers, 2),
-            num_gpus=gpus,
+            num_gpus=self._gpus,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -183,13 +185,12 @@ class PrivateRay:
         """
         self.ready()
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415  # as in _init
-        from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
         folder.mkdir()
         shipped = {} if self.joined is None else cluster.ship({job.features for job in jobs})
         here = "" if self.joined is None else self.joined.here
         with _epochs(folder, on_epoch) if self.joined is None else cluster.heard(here, on_epoch) as pipe:
-            trainer = TorchTrainer(
+            made = trainer(
                 cast("Callable[[dict[Any, Any]], None]", _worker),  # Ray hands out the answer; its types know none
                 train_loop_config={
                     "jobs": [job.model_dump(mode="json") for job in jobs],
@@ -211,7 +212,7 @@ class PrivateRay:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # as in _live
-                    result: Any = trainer.fit()  # Any: the declared type is that of an older Ray Train
+                    result: Any = made.fit()  # Any: the declared type is that of an older Ray Train
             except TrainingFailedError as error:
                 raise TrainingError(_cause(error)) from error
             finally:
@@ -319,9 +320,16 @@ def _short_folder() -> Path:
 
 
 def _gpus() -> int:
-    import torch  # noqa: PLC0415  # as ray
+    import torch  # noqa: PLC0415  # takes two seconds
 
     return torch.cuda.device_count()
+
+
+def _enough_gpus(workers: int, gpus: int) -> None:
+    if workers > gpus:
+        raise TrainingError(
+            f"{workers} workers with use_gpu need {workers} GPUs and there are {gpus}: ask for fewer workers, or CPUs"
+        )
 
 
 def _cause(error: BaseException) -> str:

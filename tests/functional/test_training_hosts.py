@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from training import demo
+from training import container, demo, jobs
+from training.prepared import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = ("10.123.77.1", "10.123.77.2")
@@ -102,6 +103,7 @@ class Host:
 
 def test_two_hosts_train_one_model_and_both_end(namespaces: tuple[str, str], tmp_path: Path) -> None:
     second = Host(namespaces[1], ADDRESSES[1], tmp_path / "b", epochs="3")
+    (tmp_path / "a/checkpoints").mkdir(parents=True)
     first = Host(namespaces[0], ADDRESSES[0], tmp_path / "a", epochs="3")
     code, text = first.finish()
     assert code == 0, text
@@ -114,6 +116,10 @@ def test_two_hosts_train_one_model_and_both_end(namespaces: tuple[str, str], tmp
     assert not (second.base / "model").exists(), "only the first host drives"
     assert not (second.base / "output/failure").exists()
     assert pids(namespaces[0]) == pids(namespaces[1]) == []
+    config = container.read(first.base)
+    with prepare(config.model_copy(update={"output": tmp_path / "here"})) as prepared:
+        place = jobs.checkpoint(prepared, config, jobs.network(prepared, config), tmp_path)
+    assert [str(path) for path in (first.base / "checkpoints").iterdir()] == [place], "named after the bits of features"
 
 
 def test_a_lost_host_ends_the_job_with_its_name(namespaces: tuple[str, str], tmp_path: Path) -> None:

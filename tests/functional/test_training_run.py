@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,35 +18,25 @@ import numpy as np
 import pytest
 
 from inference.contract import artifact
-from inference.contract.network import NetworkSpec
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
 from inference.contract.schema import Task
-from training import demo
+from tests.training_support.rays import processes
+from training import checkpoint, demo
 from training.config import TrainConfig
 from training.errors import TrainingError
 from training.events import EpochFinished, Event, Stage, StageFinished
 from training.gate import Gate
-from training.loop import Job
 from training.ray_train import PrivateRay
-from training.run import Prepared, TrainResult, fit, fit_all, prepare
+from training.run import TrainResult, fit, fit_all, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
+STEADY = {
+    "target": demo.TARGET, "order": demo.ORDER[0], "name": "steady", "epochs": "12", "patience": "12",
+    "batch_size": "4", "gates": "r2>=0.5",
+}  # fmt: skip
+"""Settings of a run whose epochs take long enough to be hit between two of them."""
 pytestmark = pytest.mark.slow
-
-
-def ray_processes(folder: Path) -> list[str]:
-    """Live processes that have the folder in their arguments or environment, as all of Ray's have."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                line = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            except OSError:
-                continue
-            if str(folder).encode() in line:
-                found.append(line.decode(errors="replace")[:200])
-    return found
 
 
 def classes_file(path: Path) -> Path:
@@ -59,29 +49,13 @@ def classes_file(path: Path) -> Path:
     return path
 
 
-def job(prepared: Prepared, *, epochs: int) -> Job:
-    features = prepared.features
-    return Job(
-        features=features.table.folder,
-        rows=features.table.rows,
-        network=NetworkSpec(inputs=len(prepared.transform.feature_names), hidden=(16,), outputs=1),
-        task=prepared.task,
-        learning_rate=0.01,
-        weight_decay=0.0,
-        dropout=0.0,
-        epochs=epochs,
-        batch_size=64,
-        patience=epochs,
-        seed=0,
-    )
-
-
 @dataclass
 class Session:
     champion: TrainResult
     challenger: TrainResult
     classes: TrainResult
     missed: TrainResult
+    steady: TrainResult
     events: list[Event]
     folder: Path
     data: Path
@@ -99,6 +73,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     )
     other = config.model_copy(update={"name": "challenger", "hidden": (32, 16), "dropout": 0.05})
     hard = config.model_copy(update={"name": "missed", "epochs": 1, "gates": (Gate.parse("r2>=0.9999"),)})
+    slow = TrainConfig.model_validate({**STEADY, "data": data, "output": output})
     kinds = TrainConfig(
         data=classes_file(place / "kinds.csv"),
         target="kind",
@@ -111,15 +86,17 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     events: list[Event] = []
     with PrivateRay() as cluster:
         with prepare(config, events.append) as prepared:
-            champion, challenger, missed = fit_all(prepared, [config, other, hard], cluster, events.append)
+            champion, challenger, missed, steady = fit_all(
+                prepared, [config, other, hard, slow], cluster, events.append
+            )
         with prepare(kinds) as prepared:
             classes = fit(prepared, kinds, cluster)
-        assert ray_processes(cluster.folder), "Ray ran in processes of its own"
-    return Session(champion, challenger, classes, missed, events, cluster.folder, data, output)
+        assert processes(str(cluster.folder)), "Ray ran in processes of its own"
+    return Session(champion, challenger, classes, missed, steady, events, cluster.folder, data, output)
 
 
 def test_a_private_ray_leaves_no_process_and_no_folder(session: Session) -> None:
-    assert ray_processes(session.folder) == []
+    assert processes(str(session.folder)) == {}
     assert not session.folder.exists()
 
 
@@ -130,31 +107,18 @@ def test_models_learn_and_pass_their_gates(session: Session) -> None:
     assert session.champion.sha256 != session.challenger.sha256
 
 
-def test_a_container_with_the_same_settings_and_seed_makes_the_same_model(session: Session, tmp_path: Path) -> None:
-    (tmp_path / "input/config").mkdir(parents=True)
-    (tmp_path / "input/data/training").mkdir(parents=True)
-    shutil.copy(session.data, tmp_path / "input/data/training")
-    settings = {"target": demo.TARGET, "order": demo.ORDER[0], "name": "champion", "epochs": "25", "gates": "r2>=0.5"}
-    (tmp_path / "input/config/hyperparameters.json").write_text(json.dumps(settings))
-    environment = {**os.environ, "SAGESTAGE_BASE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "training", "train"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "epoch=1 train_loss=" in done.stdout
-    assert session.champion.artifact is not None
-    artifact.unpack(session.champion.artifact, tmp_path / "champion")
-    for member in artifact.MEMBERS:
-        assert (tmp_path / "model" / member).read_bytes() == (tmp_path / "champion" / member).read_bytes()
-    assert json.loads((tmp_path / "output/data/metrics.json").read_bytes())["gates"] == {"r2>=0.5": True}
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["data"]
-
-
 def test_a_model_that_misses_its_gate_is_not_packaged(session: Session) -> None:
     assert not session.missed.verdict.passed
     assert session.missed.artifact is None
     assert session.missed.sha256 is None
     assert "r2>=0.9999 missed" in session.missed.verdict.reason
-    assert sorted(path.name for path in session.output.iterdir()) == ["challenger", "champion", "kinds", "missed"]
+    assert sorted(path.name for path in session.output.iterdir()) == [
+        "challenger",
+        "champion",
+        "kinds",
+        "missed",
+        "steady",
+    ]
     assert [path.name for path in (session.output / "missed").iterdir()] == ["report.html"]
 
 
@@ -236,40 +200,19 @@ def test_events_tell_every_stage_and_epoch(session: Session) -> None:
         (Stage.GATE, "challenger"),
         (Stage.PACKAGE, "challenger"),
         (Stage.GATE, "missed"),
+        (Stage.GATE, "steady"),
+        (Stage.PACKAGE, "steady"),
     ]
     epochs = [(event.model, event.epoch) for event in session.events if isinstance(event, EpochFinished)]
     assert epochs == [
         (result.name, number)
-        for result in (session.champion, session.challenger, session.missed)
+        for result in (session.champion, session.challenger, session.missed, session.steady)
         for number in range(1, result.epochs + 1)
     ]
 
 
 def test_the_run_folder_is_gone(session: Session) -> None:
     assert not list(session.output.glob(".run-*"))
-
-
-def test_two_workers_train_together_and_a_workers_failure_is_one_line(tmp_path: Path) -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("two workers need two CPUs")
-    data = demo.write(tmp_path / "demo.csv", rows=1_000)
-    config = TrainConfig(data=data, target=demo.TARGET, order=demo.ORDER, output=tmp_path / "out", workers=2)
-    heard: list[tuple[int, float]] = []
-    with PrivateRay(2) as cluster, prepare(config) as prepared:
-        good = job(prepared, epochs=4)
-        bad = good.model_copy(update={"features": tmp_path / "gone"})
-        with pytest.raises(TrainingError) as caught:
-            cluster.fit(
-                [good, bad],
-                lambda number, epoch: heard.append((number, epoch.validation_loss)),
-                folder=prepared.fit_folder(),
-                restarts=0,
-            )
-    assert [number for number, _ in heard] == [0, 0, 0, 0]
-    assert heard[-1][1] < heard[0][1]
-    assert str(caught.value).startswith("worker 0 failed: ")
-    assert "gone" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_data_of_another_preparation_are_refused(tmp_path: Path) -> None:
@@ -282,84 +225,60 @@ def test_data_of_another_preparation_are_refused(tmp_path: Path) -> None:
             fit_all(prepared, [config, config], PrivateRay())
 
 
-def test_sigterm_ends_a_run_and_its_ray(tmp_path: Path) -> None:
-    data = demo.write(tmp_path / "demo.csv", rows=500)
-    command = [sys.executable, "-m", "training", "train", "--data", str(data), "--target", demo.TARGET]
-    command += ["--epochs", "100000", "--patience", "100000", "--output", str(tmp_path / "out")]
-    environment = {**os.environ, "SAGESTAGE_TEST_MARK": str(tmp_path)}
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
+class Container:
+    """A training container with a folder for checkpoints."""
+
+    def __init__(self, base: Path, settings: Mapping[str, str], data: Path) -> None:
+        for folder in ("input/config", "input/data/training", "checkpoints"):
+            (base / folder).mkdir(parents=True)
+        shutil.copy(data, base / "input/data/training")
+        (base / "input/config/hyperparameters.json").write_text(json.dumps(settings))
+        self.base, self.mark = base, f"SAGESTAGE_TEST_MARK={base}"
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "training", "train"],
+            cwd=ROOT,
+            env={**os.environ, "SAGESTAGE_BASE_DIR": str(self.base), "SAGESTAGE_TEST_MARK": str(self.base)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def output(self) -> list[str]:
+        return sorted(str(path.relative_to(self.base)) for path in (self.base / "output").rglob("*") if path.is_file())
+
+
+def test_a_terminated_run_leaves_nothing_and_the_next_goes_on_to_the_model_of_a_run_without_interruption(
+    session: Session, tmp_path: Path
+) -> None:
+    container = Container(tmp_path / "base", STEADY, session.data)
+    with container.start() as process:
         assert process.stdout is not None
-        assert any(line.startswith("epoch=3 ") for line in process.stdout), "training began"
+        assert process.stderr is not None
+        assert any(line.startswith("epoch=2 ") for line in process.stdout), process.stderr.read()
         process.send_signal(signal.SIGTERM)
-        process.stdout.read()
-        assert process.wait() == 1
-    deadline = time.monotonic() + 20.0
-    while ray_processes(tmp_path) and time.monotonic() < deadline:  # the kernel may take a moment to bury the killed
-        time.sleep(0.1)
-    assert ray_processes(tmp_path) == []
-    assert not (tmp_path / "out").exists()
+        later, said = process.communicate()
+        assert process.returncode == 1
+    assert "Traceback" not in said
+    assert f"epoch={STEADY['epochs']} " not in later
+    assert container.output() == ["output/failure"]
+    assert (container.base / "output/failure").read_text() == "terminated by SIGTERM"
+    assert not (container.base / "model").exists()
+    assert processes(container.mark) == {}
+    (kept,) = (container.base / "checkpoints").iterdir()
+    (container.base / "output/failure").unlink()
+    before = len(checkpoint.read(str(kept)).figures["epochs"])  # type: ignore[union-attr]
+    assert before < int(STEADY["epochs"])
 
-
-class Run:
-    """`python -m training train` with a checkpoint folder, slow enough to be hit between two epochs."""
-
-    def __init__(self, folder: Path, output: str) -> None:
-        data = folder / "demo.csv"
-        if not data.exists():
-            demo.write(data, rows=500)
-        options = {
-            "data": data, "target": demo.TARGET, "order": demo.ORDER[0], "batch-size": 2, "epochs": 12, "patience": 12,
-            "checkpoint": folder / f"{output}-checkpoints", "output": folder / output,
-        }  # fmt: skip
-        command = [sys.executable, "-m", "training", "train"]
-        command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        self.mark = f"{folder}/{output}-mark"
-        environment = {**os.environ, "SAGESTAGE_TEST_MARK": self.mark}
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
-        self.epochs: list[int] = []
-
-    def until(self, epoch: int) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("epoch="):
-                self.epochs.append(int(line.partition(" ")[0].removeprefix("epoch=")))
-                if self.epochs[-1] == epoch:
-                    return
-        raise AssertionError(f"ended after epochs {self.epochs}")
-
-    def kill_worker(self) -> None:
-        for place in Path("/proc").iterdir():
-            if place.name.isdigit():
-                try:
-                    name, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
-                except OSError:
-                    continue
-                if name.startswith(b"ray::") and b"TrainWorker" in name and self.mark.encode() in environment:
-                    os.kill(int(place.name), signal.SIGKILL)
-                    return
-        raise AssertionError("no worker found")
-
-    def finish(self) -> str:
-        """The digest of the model."""
-        text, _ = self.process.communicate()
-        assert self.process.returncode == 0, text
-        self.epochs += [int(found) for found in re.findall(r"^epoch=(\d+)", text, re.MULTILINE)]
-        return next(line.split()[1] for line in text.splitlines() if line.startswith("sha256 "))
-
-
-def test_a_killed_worker_and_a_terminated_run_lose_no_finished_epoch_and_end_with_one_model(tmp_path: Path) -> None:
-    killed = Run(tmp_path, "killed")
-    killed.until(3)
-    killed.kill_worker()
-    digest = killed.finish()
-    assert killed.epochs == list(range(1, 13)), "the workers were started anew and went on"
-
-    stopped = Run(tmp_path, "stopped")
-    stopped.until(3)
-    stopped.process.send_signal(signal.SIGTERM)
-    stopped.process.communicate()
-    assert stopped.process.returncode == 1
-    assert not (tmp_path / "stopped").exists(), "nothing half-made"
-    again = Run(tmp_path, "stopped")
-    assert again.finish() == digest, "to the last bit what the other run made"
-    assert again.epochs == list(range(1, 13)), "those of the checkpoint are told again"
+    with container.start() as process:
+        text, said = process.communicate()
+        assert process.returncode == 0, said
+    epochs = re.findall(r"^epoch=(\d+) train_loss=", text, re.MULTILINE)
+    assert epochs == [str(number + 1) for number in range(int(STEADY["epochs"]))], "those before are told again"
+    assert session.steady.artifact is not None
+    artifact.unpack(session.steady.artifact, tmp_path / "whole")
+    for member in artifact.MEMBERS:
+        assert (container.base / "model" / member).read_bytes() == (tmp_path / "whole" / member).read_bytes()
+    assert json.loads((container.base / "output/data/metrics.json").read_bytes())["gates"] == {"r2>=0.5": True}
+    assert {Path(name).parent for name in container.output()} == {Path("output/data")}
