@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 rehearse_options = $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") \
 	$(if $(ORDER_BY),--order-by "$(ORDER_BY)") $(if $(DROP),--drop "$(DROP)") $(if $(GATE),--gate "$(GATE)") $(ARGS)
 
-.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-engine bench-training bench-monitor soak
+.PHONY: help setup rehearse test bench-serving check fix down clean bench-cloud bench-engine bench-training bench-monitor soak fuzz
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this 
 	@$(BIN)/sagestage rehearse $(rehearse_options)
 
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+fuzz: $(STAMP)  ## feed the codecs bodies that reach new code, for ten minutes (ARGS="-max_total_time=60")
+	@$(BIN)/python tests/fuzz/codecs.py .sagestage/fuzz -max_total_time=600 -artifact_prefix=.sagestage/fuzz/ $(ARGS)
 
 PEERS := benchmarks/serving/.venv
 

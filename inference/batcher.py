@@ -72,6 +72,7 @@ class Batcher:
         recorder: Recorder | None = None,
     ) -> None:
         self._model = model
+        self._inline_rows = model.inline_rows
         self._max_batch_rows = max_batch_rows
         self._max_wait_s = max_wait_s
         self._max_queue_rows = max_queue_rows
@@ -137,6 +138,7 @@ class Batcher:
             arriving=self._arriving,
             age_s=self._queue.age_s(self._loop.time()),
             max_wait_s=self._max_wait_s,
+            inline=self._queue.rows <= self._inline_rows,
         )
         if hold == 0.0:
             self._send()
@@ -165,7 +167,7 @@ class Batcher:
         self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
         self._free -= 1
         work = Work()
-        if rows <= self._model.inline_rows:
+        if rows <= self._inline_rows:
             self._settle(parts, self._compute(parts, work), work)
         else:
             computed = self._loop.run_in_executor(self._threads, self._compute, parts, work)
@@ -215,9 +217,10 @@ class Batcher:
             elif part.stop - part.start == job.count:
                 job.future.set_result(outcome)
             else:
-                job.answers[part.start] = outcome
-                if sum(map(len, job.answers.values())) == job.count:
-                    job.future.set_result(joined([job.answers[start] for start in sorted(job.answers)]))
+                answers = job.answers = job.answers or {}
+                answers[part.start] = outcome
+                if sum(map(len, answers.values())) == job.count:
+                    job.future.set_result(joined([answers[start] for start in sorted(answers)]))
         self._free += 1
         if self._queue.rows and not self._due:
             self._plan()

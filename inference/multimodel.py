@@ -7,6 +7,7 @@ caller is answered. Documented statuses: 200, 404 not loaded, 409 loaded already
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,8 @@ class MultiModel:
                 self._paths.pop(name, None)
                 if served is not None:
                     served.batcher.close()
+                    del served
+                    gc.collect()  # now: its memory must be free before another model is loaded into it
                 self._channel.say(done=number, error=None)
             case {"answer": number, "status": status, "text": text}:
                 self._asked.pop(number).set_result((status, text))

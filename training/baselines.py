@@ -52,7 +52,7 @@ def naive(prepared: Prepared) -> Baseline:
     column = dataset.index(dataset.target)
     values = []
     for rows in made.rows_of(dataset, transform, Part.TEST):
-        last, absent = rows.back(rows.values[:, column], 1)
+        ((last, absent),) = rows.back(rows.values[:, column], [1])
         values.append(last.copy() if absent is None else np.where(absent, mean, last))
     how = "the value of the row before" + (" of the same entity" if dataset.grouped else "")
     return Baseline(NAIVE, how, np.concatenate(values))

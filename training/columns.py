@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inference.contract.records import EXACT
+from inference.contract.converters import EXACT
 from inference.contract.schema import Floats, Kind
 from training.errors import DataError
 

@@ -40,7 +40,7 @@ SPELLINGS = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES
 """Other names of the same types."""
 
 
-@lru_cache(maxsize=256)  # callers send the same few headers again and again
+@lru_cache(maxsize=256)
 def media_type(header: str | None, default: str = JSON) -> str:
     """The content type without its parameters, in lower case."""
     given = (header or default).partition(";")[0].strip().lower() or default
@@ -96,7 +96,10 @@ def instances(body: bytes, content_type: str) -> Sequence[Any]:
         InputError: the body is not of that type.
     """
     if content_type == JSON:
-        return _instances(_parse(body))
+        parsed = _parse(body)
+        if type(parsed) is dict and type(rows := parsed.get("instances")) is list:  # as most callers send it
+            return rows
+        return _instances(parsed)
     lines = [line for line in body.splitlines() if line.strip()]
     return [_parse(line, row) for row, line in enumerate(lines)]
 
@@ -137,12 +140,14 @@ def encode(predictions: Predictions, accept: str, *, version: str, latency_ms: f
         from inference.contract import arrow  # noqa: PLC0415  # as above
 
         return arrow.write(predictions, parquet=accept == PARQUET)
-    common = {"model_version": version, "latency_ms": latency_ms}
     if accept == JSON:
         plural: dict[str, Any] = {"predictions": predictions.values}
         if predictions.probabilities is not None:
             plural |= {"probabilities": predictions.probabilities, "labels": predictions.labels}
-        return orjson.dumps(plural | common, option=orjson.OPT_SERIALIZE_NUMPY)
+        plural["model_version"] = version
+        plural["latency_ms"] = latency_ms
+        return orjson.dumps(plural, option=orjson.OPT_SERIALIZE_NUMPY)
+    common = {"model_version": version, "latency_ms": latency_ms}
     return b"".join(
         orjson.dumps(one | common, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
         for one in _singular(predictions)

@@ -95,7 +95,7 @@ class HistoryFit(Frozen):
 class NumericVectors:
     """The fits of all numeric columns as vectors: one operation treats all columns, which is ten times faster.
 
-    Bounds that are not there are infinite; a std of 0 is 1 here, and `constant` says so.
+    Bounds that are not there are infinite; a std of 0 is 1 here, and `constant` has its position.
     """
 
     index: NDArray[np.int64]
@@ -104,7 +104,7 @@ class NumericVectors:
     impute: Floats
     mean: Floats
     std: Floats
-    constant: NDArray[np.bool_]
+    constant: NDArray[np.int64]
 
     @classmethod
     def of(cls, table: Schema, fits: tuple[NumericFit, ...]) -> NumericVectors:
@@ -118,7 +118,7 @@ class NumericVectors:
             impute=np.array([fit.impute for fit in fits]),
             mean=np.array([fit.mean for fit in fits]),
             std=np.where(std > 0.0, std, 1.0),
-            constant=~(std > 0.0),
+            constant=np.flatnonzero(~(std > 0.0)),
         )
 
     def clean(self, here: Floats) -> tuple[Floats, NDArray[np.int64] | int, NDArray[np.int64] | int]:
@@ -136,7 +136,7 @@ class NumericVectors:
     def scale(self, values: Floats) -> Floats:
         """Standardise; a constant column gives 0."""
         scaled: Floats = (values - self.mean) / self.std
-        if self.constant.any():
+        if len(self.constant):
             scaled[:, self.constant] = 0.0
         return scaled
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 
+from inference.contract.converters import EXACT, NAN, NUMBERS, Converter, converter
 from inference.contract.errors import InputError
-from inference.contract.schema import UNSEEN, Column, Floats, Indices, Kind, Rows
+from inference.contract.histories import HistoryReader
+from inference.contract.schema import Floats, Kind, Rows
 from inference.contract.transform import Transform
 
-Converter = Callable[[Any], float]
-NAN = math.nan
-_NUMBERS = {float, int, type(None)}
 _MANY = 4  # rows from which reading them all at once is faster
-EXACT = 2**53
-"""Integers beyond this are not exact in a float64."""
 
 
 class RecordReader:
@@ -51,6 +46,7 @@ class RecordReader:
         }
         if transform.classes:  # the target's code is the position of its class
             self._converters[table.target] = converter(self._columns[table.target], transform.classes)
+        self._histories = HistoryReader(table, transform.remembered, self._converters)
         self._plan = tuple((name, self._converters[name]) for name in table.names)
         self._row_plan = tuple(self._converters[name] for name in self.input_names)
         self._places = np.array([table.index(name) for name in self.input_names], dtype=np.int64)
@@ -68,23 +64,19 @@ class RecordReader:
             raise InputError("there are no rows: send at least one")
         if self._pick is not None and len(instances) >= _MANY and (plain := self._numbers(instances)) is not None:
             return self._seen(plain)
-        values: list[list[float]] = []
-        emit: list[int] = []
-        start: list[int] = []
+        rows: list[Any] = []
+        histories: list[Sequence[Any]] = []
         for number, instance in enumerate(instances):
-            begin = len(values)
-            if isinstance(instance, dict) and "row" in instance and "row" not in self._known:
-                history = self._history(instance, number)
-                values.extend(self._record(past, number, with_target=True) for past in history)
-                instance = instance["row"]  # noqa: PLW2901  # the row proper; its envelope is done with
-                emit.append(len(values))
-                values.append(self._instance(instance, number))
-                self._same_entity(instance, history, number)
-            else:
-                emit.append(len(values))
-                values.append(self._instance(instance, number))
-            start.append(begin)
-        return self._seen(_rows(values, emit, start))
+            enveloped = isinstance(instance, dict) and "row" in instance and "row" not in self._known
+            histories.append(self._history(instance, number) if enveloped else ())
+            rows.append(instance["row"] if enveloped else instance)
+        matrix: Floats = np.array([self._instance(row, number) for number, row in enumerate(rows)], dtype=np.float64)
+        if not any(histories):
+            return self._seen(Rows.alone(matrix))
+        past = self._histories.read(histories, self._complain_of_names)
+        for number, (row, history) in enumerate(zip(rows, histories, strict=True)):
+            self._same_entity(row, history, number)
+        return self._seen(Rows.after(past, [len(history) for history in histories], matrix))
 
     def _seen(self, rows: Rows) -> Rows:
         """The rows, if levels that were not seen in training may pass or there are none."""
@@ -198,7 +190,7 @@ class RecordReader:
             rows = instances if kinds == {list} else list(map(self._pick, instances))  # type: ignore[arg-type]
             flat = list(chain.from_iterable(rows))
             kinds = set(map(type, flat))
-            if not kinds <= _NUMBERS:
+            if not kinds <= NUMBERS:
                 return None
             # an array first: numpy reads a list of numbers in four times the time
             typed = np.array(flat, dtype=np.float64) if type(None) in kinds else np.frombuffer(array("d", flat))
@@ -276,7 +268,7 @@ class RecordReader:
 
     def _instance(self, instance: Any, row: int) -> list[float]:
         if not isinstance(instance, list):
-            return self._record(instance, row, with_target=False)
+            return self._record(instance, row)
         if len(instance) != len(self.input_names):
             names = ", ".join(self.input_names)
             raise InputError(f"has {len(instance)} values, expected {len(self.input_names)}: {names}", row=row)
@@ -288,7 +280,7 @@ class RecordReader:
         values.insert(self._target, NAN)
         return values
 
-    def _record(self, record: Any, row: int, *, with_target: bool) -> list[float]:
+    def _record(self, record: Any, row: int) -> list[float]:
         if not isinstance(record, dict):
             raise InputError(f"expected a record or an array of values, got {type(record).__name__}", row=row)
         if not (self._inputs <= record.keys() <= self._known):
@@ -298,8 +290,7 @@ class RecordReader:
         except ValueError:
             self._complain_of_values(record, row)
             raise
-        if not with_target:
-            values[self._target] = NAN
+        values[self._target] = NAN
         return values
 
     def _complain_of_names(self, record: Mapping[str, Any], row: int) -> None:
@@ -314,65 +305,3 @@ class RecordReader:
                 convert(record.get(name))
             except ValueError as error:
                 raise InputError(str(error), row=row, column=name) from None
-
-
-def converter(column: Column, levels: Sequence[str] | Sequence[float]) -> Converter:
-    """A function from one JSON value of the column to its float64; it raises ValueError on any other value."""
-    match column.kind:
-        case Kind.NUMERIC:
-            return _numeric
-        case Kind.INTEGER:
-            return _integer
-        case Kind.TIME:
-            return _time
-        case Kind.CATEGORICAL:
-            codes = {str(level): float(code) for code, level in enumerate(levels)}
-
-            def categorical(value: Any) -> float:
-                if value is None:
-                    return NAN
-                if not isinstance(value, str):
-                    raise ValueError(f"expected a text, got {value!r}")  # noqa: TRY004  # one class for a wrong value
-                return codes.get(value, UNSEEN)
-
-            return categorical
-
-
-def _numeric(value: Any) -> float:
-    if value is None:
-        return NAN
-    if type(value) is float and math.isfinite(value):
-        return value
-    if type(value) is not int:
-        raise ValueError(f"expected a finite number, got {value!r}")
-    return float(value)
-
-
-def _integer(value: Any) -> float:
-    if value is None:
-        return NAN
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # inf and NaN are not
-    if not whole:
-        raise ValueError(f"expected an integer, got {value!r}")
-    if abs(value) > EXACT:
-        raise ValueError(f"expected an integer of at most 2**53, got {value!r}")
-    return float(value)
-
-
-def _time(value: Any) -> float:
-    """Seconds since 1970 UTC of an ISO 8601 text or of a number of seconds; naive times are UTC."""
-    if value is None or type(value) in (int, float):
-        return _numeric(value)
-    try:
-        time = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"expected a time such as 2012-06-01T13:00:00, got {value!r}") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-
-
-def _rows(values: list[list[float]], emit: list[int], start: list[int]) -> Rows:
-    matrix: Floats = np.array(values, dtype=np.float64)
-    if len(emit) == len(values):  # no row has a history
-        return Rows.alone(matrix)
-    emitted: Indices = np.array(emit, dtype=np.int64)
-    return Rows(matrix, emitted, np.array(start, dtype=np.int64))

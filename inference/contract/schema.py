@@ -28,6 +28,8 @@ Indices = NDArray[np.int64]
 
 UNSEEN = -1.0
 """The code of a categorical level that was not in the training rows."""
+_FEW = 256
+"""Rows up to which looking up all steps at once is faster than a slice for each of them."""
 
 
 class Frozen(BaseModel):
@@ -135,6 +137,17 @@ class Rows:
         return cls(values, emit, np.zeros(len(emit), dtype=np.int64))
 
     @classmethod
+    def after(cls, past: Floats, lengths: Sequence[int], values: Floats) -> Rows:
+        """Each of the rows `values` behind its own history: so many rows of `past`, which holds them in turn."""
+        before = np.array(lengths, dtype=np.int64)
+        emit = np.cumsum(before) + np.arange(len(values))
+        matrix: Floats = np.empty((len(past) + len(values), values.shape[1]))
+        history = np.ones(len(matrix), dtype=np.bool_)
+        history[emit] = False
+        matrix[history], matrix[emit] = past, values
+        return cls(matrix, emit, emit - before)
+
+    @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
         """The rows of several requests as one; no request sees another's history."""
         if len(parts) == 1:
@@ -164,18 +177,27 @@ class Rows:
         run = self._run
         return self.values[self.emit] if run is None else self.values[run]
 
-    def back(self, source: Floats, step: int) -> tuple[Floats, NDArray[np.bool_] | None]:
-        """A column's values `step` rows before each emitted row; and which of them are missing, None where none is.
+    def back(self, source: Floats, steps: Sequence[int]) -> list[tuple[Floats, NDArray[np.bool_] | None]]:
+        """For each step, a column's values so many rows before each emitted row; and which are missing, None: none is.
 
         What is before the beginning of a row's history is missing. `source` has the length of `values`.
         """
-        run = self._run
-        if run is None or run.start < step:
-            found = source[np.maximum(self.emit - step, 0)]
-        else:
-            found = source[run.start - step : run.stop - step]
-        absent: NDArray[np.bool_] = (self.emit - self.start < step) | np.isnan(found)
-        return found, absent if absent.any() else None
+        run, reach = self._run, self.emit - self.start
+        if run is None or len(self.emit) <= _FEW:
+            behind = np.asarray(steps, dtype=np.int64)[:, None]
+            every = source[np.maximum(self.emit - behind, 0)]
+            gone = (reach < behind) | np.isnan(every)
+            return [
+                (found, absent if some else None)
+                for found, absent, some in zip(every, gone, gone.any(axis=1).tolist(), strict=True)
+            ]
+        pairs: list[tuple[Floats, NDArray[np.bool_] | None]] = []
+        for step in steps:
+            inside = run.start >= step
+            found = source[run.start - step : run.stop - step] if inside else source[np.maximum(self.emit - step, 0)]
+            absent: NDArray[np.bool_] = (reach < step) | np.isnan(found)
+            pairs.append((found, absent if absent.any() else None))
+        return pairs
 
     def __len__(self) -> int:
         return len(self.emit)

@@ -90,6 +90,12 @@ class Transform(Frozen):
         return max((fit.rows for fit in self.history), default=0)
 
     @cached_property
+    def remembered(self) -> tuple[str, ...]:
+        """The columns whose earlier values are looked at, in the schema's order."""
+        names = {fit.name for fit in self.history}
+        return tuple(name for name in self.table.names if name in names)
+
+    @cached_property
     def _numeric_fits(self) -> NumericVectors:
         return NumericVectors.of(self.table, self.numeric)
 
@@ -156,12 +162,11 @@ class Transform(Frozen):
             source = clip(numeric, source)
         steps = fit.steps.tolist()
         found: dict[int, Floats] = {}
-        for step in sorted(set(steps)):
-            found[step], absent = rows.back(source, step)
-            if absent is not None:
-                found[step] = np.where(absent, fit.mean, found[step])
-                if step:
-                    np.logical_and(complete, ~absent, out=complete)
+        wanted = sorted(set(steps))
+        for step, (values, absent) in zip(wanted, rows.back(source, wanted), strict=True):
+            found[step] = values if absent is None else np.where(absent, fit.mean, values)
+            if step and absent is not None:
+                np.logical_and(complete, ~absent, out=complete)
         lags = len(fit.lags)
         yield from (scale(found[step], fit.mean, fit.std) for step in steps[:lags])
         if fit.window is None:

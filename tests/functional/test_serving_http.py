@@ -259,3 +259,24 @@ def test_a_slow_body_is_given_up(regression: Artifact, tmp_path: Path) -> None:
         assert b"408 Request Timeout" in slow.recv(1000)
         instances = artifacts.instances(regression.manifest.transform, 1)
         assert ask(client, server, instances).status_code == 200
+
+
+def test_the_cache_answers_what_was_asked_before_and_never_for_another_model(
+    regression: Artifact, client: httpx.Client, tmp_path: Path
+) -> None:
+    path, instances = tmp_path / "model.tar.gz", artifacts.instances(regression.manifest.transform, 3)
+    backwards = [
+        {"history": [dict(reversed(past.items())) for past in one["history"]], "row": one["row"]} for one in instances
+    ]
+    seen = []
+    for model in (regression, artifacts.make(artifacts.transform(), seed=1)):
+        artifacts.pack(model, path)
+        with servers.running(path, tmp_path / "log", SAGESTAGE_CACHE_ITEMS="2") as server:
+            answers = [ask(client, server, [one]) for one in (*instances[:2], *backwards[:2], instances[2])]
+            assert_equal([answer.json()["predictions"][0] for answer in answers[2:4]],
+                         artifacts.answer(model, instances[:2]).values)  # fmt: skip
+            metrics = client.get(f"{server.url}/metrics").text
+            seen.append(
+                [line.rpartition(" ")[2] for line in metrics.splitlines() if line.startswith("sagestage_cache")]
+            )
+    assert seen == [["2", "3"], ["2", "3"]], "of five requests two repeat others, for either model"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json  # writes NaN and integers of any size, as hostile callers do
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,3 +162,15 @@ def test_parts_of_an_answer_are_the_answers_of_the_parts(sizes: list[int]) -> No
         part, own = together.part(begin, begin + size), artifacts.answer(made, instances[begin : begin + size])
         np.testing.assert_allclose(part.values, own.values, rtol=1e-5, atol=1e-6)
         begin += size
+
+
+@pytest.mark.skipif(
+    find_spec("atheris") is None, reason="atheris is not installed: it has wheels for x86-64 Linux only"
+)
+def test_bodies_that_reach_new_code_are_read_or_refused(tmp_path: Path) -> None:
+    fuzzer = Path(__file__).parents[1] / "fuzz" / "codecs.py"
+    command = [sys.executable, str(fuzzer), str(tmp_path / "corpus"), "-runs=20000", f"-artifact_prefix={tmp_path}/"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "Done 20000 runs" in ran.stderr
+    assert len(list((tmp_path / "corpus").iterdir())) > len(codecs.READABLE), "some bodies reached new code"

@@ -189,7 +189,7 @@ def test_work_whose_caller_has_given_up_is_not_computed() -> None:
 
 def test_an_announced_request_is_waited_for() -> None:
     async def main() -> None:
-        model = Doubler()
+        model = Doubler(inline_rows=0)
         queue = batcher(model, max_wait_s=30)
         ticket = queue.announce()
         first = queue.submit(rows(1))
@@ -201,9 +201,18 @@ def test_an_announced_request_is_waited_for() -> None:
     run(main)
 
 
+def test_what_is_computed_on_the_loop_waits_for_nobody() -> None:
+    async def main() -> None:
+        queue = batcher(Doubler(), max_wait_s=30)
+        queue.announce()
+        assert (await queue.submit(rows(1))).values.tolist() == [2]
+
+    run(main)
+
+
 def test_a_request_that_never_arrives_holds_others_back_once() -> None:
     async def main() -> None:
-        queue = batcher(Doubler(), max_wait_s=0.001)
+        queue = batcher(Doubler(inline_rows=0), max_wait_s=0.001)
         ticket = queue.announce()
         await queue.submit(rows(1))
         queue.arrived(ticket)  # much later, from another epoch
@@ -214,7 +223,7 @@ def test_a_request_that_never_arrives_holds_others_back_once() -> None:
 
 def test_a_full_batch_is_not_held_back() -> None:
     async def main() -> None:
-        queue = batcher(Doubler(), max_wait_s=30)
+        queue = batcher(Doubler(inline_rows=0), max_wait_s=30)
         queue.announce()
         first = queue.submit(rows(1))
         assert len(await queue.submit(rows(*range(7)))) == 7
@@ -229,6 +238,7 @@ def test_holding_back_depends_on_who_is_on_the_way() -> None:
     assert hold_s(**waiting, arriving=2, age_s=0.0005) == pytest.approx(0.0015)
     assert hold_s(**waiting, arriving=2, age_s=0.5) == 0.0
     assert hold_s(rows=8, max_rows=8, max_wait_s=0.002, arriving=2, age_s=0.0) == 0.0
+    assert hold_s(**waiting, arriving=2, age_s=0.0, inline=True) == 0.0
 
 
 def job(count: int, arrived: float = 0.0) -> Job:
