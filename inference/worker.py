@@ -102,8 +102,8 @@ async def _work(
     serving = None if restarted else loop.create_task(server.serve())
     try:
         await begun
-        await app.verify()
         _collect_seldom()
+        await app.verify()
         serving = serving or loop.create_task(server.serve())
         channel.say(ready=model.version if model is not None else "")
         log.info(

@@ -15,6 +15,7 @@ FUNCTIONAL = Path(__file__).parent / "functional"
 JUDGED = ("test_container_", "test_local_mode", "test_real_cli_", "test_engine_real")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put each functional test into its row."""
     if not config.pluginmanager.hasplugin("xdist"):

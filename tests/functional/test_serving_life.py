@@ -41,10 +41,12 @@ def archive(model: Artifact, tmp_path: Path) -> Path:
 
 def refusal(arguments: list[str], **environment: str) -> str:
     """The one line that a server that must not start leaves on stderr."""
+    usual = {"SAGESTAGE_HOST": "127.0.0.1", "SAGESTAGE_PREDICTOR": "numpy"}
+    usual["SAGEMAKER_BIND_TO_PORT"] = str(servers.free_port())
     ended = subprocess.run(
         [sys.executable, "-m", "inference", "serve", *arguments],
         cwd=ROOT,
-        env=os.environ | {"SAGESTAGE_HOST": "127.0.0.1", "SAGESTAGE_PREDICTOR": "numpy"} | environment,
+        env=os.environ | usual | environment,
         capture_output=True,
         text=True,
         timeout=60,
