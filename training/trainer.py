@@ -27,11 +27,11 @@ def trainer(train: Callable[..., Any], **arguments: Any) -> TorchTrainer:
             callbacks: list[Any] = super()._create_default_callbacks()
             return [one for one in callbacks if type(one).__name__ not in UNUSED]
 
-        def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        def _initialize_and_run_controller(self, *args: Any, **parts: Any) -> Any:
             fixed = parts.get("scaling_policy")
             if type(fixed).__name__ == "FixedScalingPolicy":
                 parts["scaling_policy"] = _unasked(type(fixed))(self.scaling_config)
-            return super()._initialize_and_run_controller(**parts)
+            return super()._initialize_and_run_controller(*args, **parts)
 
     made: TorchTrainer = Lean(train, **arguments)
     return made

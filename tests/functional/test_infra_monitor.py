@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from infra import Quality, monitor_plan
+from infra.monitor_spec import MonitorSpec
 from sagestage import prove
 from tests.cloud_support.helpers import BUCKET, eventually, running
 from tests.functional_support.stacks import Stack, changed
@@ -118,13 +120,30 @@ def test_a_monitor_is_made_changed_runs_and_is_destroyed(stack: Watched) -> None
     assert stack.client("iam").list_roles()["Roles"] == []
 
 
+def accuracy() -> dict[str, Any]:
+    """The alarm on a classification's accuracy, as CloudWatch takes it."""
+    spec = MonitorSpec(
+        "watch", SCHEDULE, ENDPOINT, image="sagestage-training:1", capture_percent=100, keep_days=30,
+        artifacts={"champion": f"s3://{BUCKET}/models/champion/{'c' * 64}/model.tar.gz"},
+        quality=Quality(f"s3://{BUCKET}/labels", accuracy_below=0.85),
+    )  # fmt: skip
+    (rule,) = (one for one in monitor_plan.rules(spec) if one.kind == monitor_plan.QUALITY)
+    args = monitor_plan.alarm(spec, rule, notify=[], tags={})
+    dimensions = [{"Name": name, "Value": value} for name, value in args.pop("dimensions").items()]
+    args |= {"alarm_name": args.pop("name"), "tags": [{"Key": k, "Value": v} for k, v in args["tags"].items()]}
+    named = {"".join(word.capitalize() for word in name.split("_")): value for name, value in args.items()}
+    return {**named, "Dimensions": dimensions}
+
+
 @pytest.mark.slow
 def test_every_alarm_of_a_monitor_fires_and_recovers(stack: Watched) -> None:
     stack.engine().up()
     stack.sagemaker().stop_monitoring_schedule(MonitoringScheduleName=SCHEDULE)  # its own values must not disturb
-    proofs = prove.prove(stack.client("cloudwatch"), f"{SCHEDULE}-", SCALE)
+    cloudwatch = stack.client("cloudwatch")
+    cloudwatch.put_metric_alarm(**accuracy())  # of a classification, in the place of r2
+    proofs = prove.prove(cloudwatch, f"{SCHEDULE}-", SCALE)
     assert sorted(proof.name.removeprefix(f"{SCHEDULE}-champion-") for proof in proofs) == [
-        "capture-disk", "drift", "r2", "records-silent"
+        "accuracy", "capture-disk", "drift", "r2", "records-silent"
     ]  # fmt: skip
     assert prove.problems(proofs) == []
 
