@@ -98,7 +98,7 @@ class NumericVectors:
     Bounds that are not there are infinite; a std of 0 is 1 here, and `constant` has its position.
     """
 
-    index: NDArray[np.int64]
+    index: NDArray[np.int64] | slice
     lower: Floats
     upper: Floats
     impute: Floats
@@ -109,10 +109,12 @@ class NumericVectors:
     @classmethod
     def of(cls, table: Schema, fits: tuple[NumericFit, ...]) -> NumericVectors:
         """The vectors of these fits, in their order."""
+        index = np.array([table.index(fit.name) for fit in fits])
+        beside = (np.diff(index) == 1).all()  # as a slice, they are looked at without a copy
         bounded = [None not in (fit.lower, fit.upper) for fit in fits]
         std = np.array([fit.std for fit in fits])
         return cls(
-            index=np.array([table.index(fit.name) for fit in fits]),
+            index=slice(int(index[0]), int(index[-1]) + 1) if beside else index,
             lower=np.array([fit.lower if both else -np.inf for fit, both in zip(fits, bounded, strict=True)]),
             upper=np.array([fit.upper if both else np.inf for fit, both in zip(fits, bounded, strict=True)]),
             impute=np.array([fit.impute for fit in fits]),

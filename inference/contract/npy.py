@@ -7,6 +7,7 @@ import io
 import math
 import re
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,13 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     (length,) = struct.unpack(layout, body[8:begin])
     if length > MAX_HEADER or begin + length > len(body):
         raise InputError(f"not a readable .npy file: its header of {length} bytes is cut short, or no header")
+    return *_described(body[begin : begin + length]), begin + length
+
+
+@lru_cache(maxsize=256)  # callers send arrays of few shapes; to parse the text takes as long as to copy 500 rows
+def _described(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        header = ast.literal_eval(body[begin : begin + length].decode("latin1").strip())
+        header = ast.literal_eval(text.decode("latin1").strip())
         shape, fortran, kind = header["shape"], header["fortran_order"], header["descr"]
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
         raise InputError(f"not a readable .npy file: its header is damaged ({type(error).__name__})") from None
@@ -57,11 +63,21 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         raise InputError(f"the array holds {kind!r}: send float or integer numbers (objects would be pickles: refused)")
     if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
         raise InputError(f"the array has shape {shape!r}, expected (rows, columns)")
-    return shape, bool(fortran), np.dtype(kind), begin + length
+    return shape, bool(fortran), np.dtype(kind)
 
 
 def write(array: Any) -> bytes:
     """A one-dimensional array as an .npy file."""
+    values = np.ascontiguousarray(array)
+    if values.dtype.hasobject:
+        raise TypeError(f"{values.dtype} would be pickled")
+    return _opening(values.shape, values.dtype) + values.tobytes()
+
+
+@lru_cache(maxsize=256)
+def _opening(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     file = io.BytesIO()
-    npy_format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    npy_format.write_array_header_1_0(
+        file, {"shape": shape, "fortran_order": False, "descr": npy_format.dtype_to_descr(dtype)}
+    )
     return file.getvalue()
