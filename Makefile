@@ -29,8 +29,10 @@ $(STAMP): pyproject.toml constraints.txt
 rehearse: $(STAMP)  ## train, package, preview, deploy and test a model on this machine
 	@$(BIN)/sagestage rehearse $(rehearse_options)
 
-test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+# Functional tests start servers, trainings and containers, and wait for them: one after another.
+test: $(STAMP)  ## run the tests (ARGS="tests/unit -k NAME": only those)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 tests/unit tests/property tests/test_architecture.py)
+	@$(if $(ARGS),,$(BIN)/python -m pytest tests/functional)
 
 fuzz: $(STAMP)  ## feed the codecs bodies that reach new code, for ten minutes (ARGS="-max_total_time=60")
 	@$(BIN)/python tests/fuzz/codecs.py .sagestage/fuzz -max_total_time=600 -artifact_prefix=.sagestage/fuzz/ $(ARGS)

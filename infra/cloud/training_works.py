@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import time
+import uuid
 from pathlib import Path
 
 from infra.cloud import docker, training_files
@@ -79,9 +80,10 @@ class Works:
             await asyncio.to_thread(training_files.restore, self._moto, job, base)
         _require_not_stopped(job)
         label = str(self._options.home)
+        own = f"sagestage-{uuid.uuid4().hex[:12]}"  # other clouds on this engine may have a job of this name
         network = None
         if image is not None and len(bases) > 1:
-            network = f"sagestage-{folder.name}"
+            network = own
             await asyncio.to_thread(docker.call, "network", "create", "--label", f"{docker.LABEL}={label}", network)
         specs = [
             HostSpec(
@@ -93,7 +95,7 @@ class Works:
                 image=image,
                 network=network,
                 label=label,
-                container=f"sagestage-{folder.name}-{host}",
+                container=f"{own}-{host}",
             )
             for host, base in zip(job.hosts, bases, strict=True)
         ]
