@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from training.dataset import Dataset, Past
     from training.features import Block, LeftOut, Recipe
 
-PARALLEL_ROWS = 20_000_000
-"""From so many rows on several processes are used: starting two takes 1.5 s, and they save at most half of the 0.18 s
-that a million rows take (docs/training.md)."""
+PARALLEL_ROWS = 8_000_000
+"""From so many rows on several processes are used: of 8,000,000 rows two make the features in 1.9 s, one in 2.3 s; of
+1,000,000 in 1.7 s and 0.2 s (docs/training.md)."""
 Made = tuple[int, NDArray[np.int64], "dict[Part, LeftOut]"]
 """Of some rows: how many, values changed, and what does not enter the loss."""
 Elsewhere = Callable[["Callable[[Past], Block]", "Iterable[Past]"], "Iterator[Block]"]
