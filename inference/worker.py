@@ -131,7 +131,7 @@ async def _work(
 
 
 def _collect_seldom() -> None:
-    """What was made so far stays, and requests leave no cycles behind: Python's collector need not look each time."""
+    """What was made so far stays, and answers leave no cycles behind: Python's collector need not look each time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 20)

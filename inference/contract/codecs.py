@@ -40,7 +40,7 @@ SPELLINGS = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES
 """Other names of the same types."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # callers send the same few headers again and again
 def media_type(header: str | None, default: str = JSON) -> str:
     """The content type without its parameters, in lower case."""
     given = (header or default).partition(";")[0].strip().lower() or default
@@ -57,7 +57,6 @@ def csv_header(header: str | None) -> bool | None:
     return None
 
 
-@lru_cache(maxsize=256)
 def accepted(header: str | None, request: str) -> str:
     """The type to answer in: of those in the Accept header the one that is spoken here and has the highest weight.
 

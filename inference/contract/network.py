@@ -15,8 +15,6 @@ from inference.contract.errors import ArtifactError
 from inference.contract.schema import Floats, Frozen
 
 Single = NDArray[np.float32]
-BLOCK_ROWS = 256
-"""Rows that go through the layers together: what stands between two layers stays in a core's cache."""
 
 
 class Activation(StrEnum):
@@ -96,9 +94,6 @@ def forward(spec: NetworkSpec, weights: Mapping[str, Single], features: Single) 
 
 def run(of: Sequence[tuple[Floats, Floats]], activation: Activation, features: Single) -> Floats:
     """`forward` for weights that were laid out before."""
-    if len(features) > 2 * BLOCK_ROWS:
-        starts = range(0, len(features), BLOCK_ROWS)
-        return np.concatenate([run(of, activation, features[start : start + BLOCK_ROWS]) for start in starts])
     values = features.astype(np.float64)
     *hidden, (last_weight, last_bias) = of
     for weight, bias in hidden:

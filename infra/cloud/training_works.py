@@ -81,9 +81,8 @@ class Works:
         _require_not_stopped(job)
         label = str(self._options.home)
         own = f"sagestage-{uuid.uuid4().hex[:12]}"  # other clouds on this engine may have a job of this name
-        network = None
-        if image is not None and len(bases) > 1:
-            network = own
+        network = own if image is not None and len(bases) > 1 else None
+        if network is not None:
             await asyncio.to_thread(docker.call, "network", "create", "--label", f"{docker.LABEL}={label}", network)
         specs = [
             HostSpec(
