@@ -14,10 +14,11 @@ from inference.batcher import Batcher
 from inference.cache import Cache
 from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, problem
 from inference.flights import SWEEP_S, Flights
-from inference.invocation import JSON_HEADERS, UNVERIFIED, Invocations, Served
+from inference.invocation import UNVERIFIED, Invocations, Served
 from inference.logs import log
 from inference.model import Model
 from inference.refusals import INFERENCE_ID, Refusals
+from inference.reply import JSON_HEADERS
 from inference.settings import Settings
 from inference.telemetry import Board, Cell, Recorder, State
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, chain, pairwise
 from time import perf_counter
 from typing import Any, Protocol
@@ -22,8 +23,11 @@ from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
-from inference.queueing import Job, Part, Queue, hold_s
+from inference.queueing import Job, Part, Queue, Reply, hold_s
 from inference.telemetry import Cell, Recorder
+
+TURN_S = 0.001
+"""So long a turn of the event loop computes one small batch after the other; then it looks for what else came."""
 
 
 class Model(Protocol):
@@ -82,6 +86,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(model.lanes, thread_name_prefix="predict")
         self._queue = Queue()
         self._free = model.lanes  # how many more batches may be computed now
+        self._written: list[tuple[Job, Predictions]] = []
         self._due = False  # a batch is formed at the end of this turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._arriving = 0
@@ -104,10 +109,11 @@ class Batcher:
         """How many rows wait for a batch."""
         return self._queue.rows
 
-    def submit(self, rows: Rows | Sequence[Any]) -> asyncio.Future[Predictions]:
+    def submit(self, rows: Rows | Sequence[Any], reply: Reply | None = None) -> asyncio.Future[Predictions]:
         """The answers to come, in the order of the rows; cancelling the future takes the rows off the queue.
 
         `rows` may be JSON values that were not read yet: they are read with the rest of their batch, which is cheaper.
+        A `reply` is written and sent before the future is done, together with the others of its turn of the loop.
 
         Raises:
             OverloadedError: the queue is full.
@@ -117,7 +123,7 @@ class Batcher:
         if waiting and waiting + count > self._max_queue_rows:
             raise OverloadedError(f"{waiting} rows are waiting, the queue holds {self._max_queue_rows}")
         future: asyncio.Future[Predictions] = self._loop.create_future()
-        self._queue.push(Job(rows, future, self._loop.time(), count))
+        self._queue.push(Job(rows, future, self._loop.time(), count, reply))
         if self._free and not self._due:
             self._plan()
         return future
@@ -158,22 +164,37 @@ class Batcher:
         self._loop.call_soon(self._run)  # at the end of this turn: what else became ready in it comes along
 
     def _run(self) -> None:
+        """Compute what waits: small batches here, one after the other for a while, a large one on a thread."""
         self._due = False
-        parts = self._queue.take(self._max_batch_rows)
-        if not parts:  # their callers gave up
-            return
-        rows = sum([part.stop - part.start for part in parts])
-        now = self._loop.time()
-        self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
-        self._free -= 1
-        work = Work()
-        if rows <= self._inline_rows:
+        until = perf_counter() + TURN_S
+        while parts := self._queue.take(self._max_batch_rows):  # none: their callers gave up
+            rows = sum([part.stop - part.start for part in parts])
+            now = self._loop.time()
+            self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
+            work = Work()
+            if rows > self._inline_rows:
+                self._free -= 1
+                computed = self._loop.run_in_executor(self._threads, self._compute, parts, work)
+                computed.add_done_callback(partial(self._came_back, parts, work))
+                break
             self._settle(parts, self._compute(parts, work), work)
-        else:
-            computed = self._loop.run_in_executor(self._threads, self._compute, parts, work)
-            computed.add_done_callback(lambda done: self._settle(parts, done.result(), work))
-            if self._queue.rows and self._free:
-                self._plan()
+            if perf_counter() > until:
+                break
+        self._send_written()
+        self._plan_on()
+
+    def _came_back(
+        self, parts: Sequence[Part], work: Work, computed: asyncio.Future[Sequence[Predictions | Exception]]
+    ) -> None:
+        """A batch was computed on a thread."""
+        self._settle(parts, computed.result(), work)
+        self._free += 1
+        self._send_written()
+        self._plan_on()
+
+    def _plan_on(self) -> None:
+        if self._queue.rows and self._free and not self._due:
+            self._plan()
 
     def _compute(self, parts: Sequence[Part], work: Work) -> Sequence[Predictions | Exception]:
         """One outcome a part. A row that cannot be answered fails its own request alone."""
@@ -215,15 +236,34 @@ class Batcher:
             if isinstance(outcome, Exception):
                 job.future.set_exception(outcome)
             elif part.stop - part.start == job.count:
-                job.future.set_result(outcome)
+                self._answer(job, outcome)
             else:
                 answers = job.answers = job.answers or {}
                 answers[part.start] = outcome
                 if sum(map(len, answers.values())) == job.count:
-                    job.future.set_result(joined([answers[start] for start in sorted(answers)]))
-        self._free += 1
-        if self._queue.rows and not self._due:
-            self._plan()
+                    self._answer(job, joined([answers[start] for start in sorted(answers)]))
+
+    def _answer(self, job: Job, predictions: Predictions) -> None:
+        if job.reply is None:
+            job.future.set_result(predictions)
+            return
+        try:
+            job.reply.write(predictions)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this caller's answer that cannot be written
+            job.future.set_exception(error)
+        else:
+            self._written.append((job, predictions))
+
+    def _send_written(self) -> None:
+        """Send the answers of this turn in one go, and let their requests end."""
+        written, self._written = self._written, []
+        for job, predictions in written:
+            try:
+                job.reply.send()  # type: ignore[union-attr]  # only those that have one are written
+            except Exception as error:  # noqa: BLE001  # one caller's connection; the others get theirs
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(predictions)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

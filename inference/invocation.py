@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from time import perf_counter
 from typing import Any, TypeVar
 
 from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]  # granian does not mark what it re-exports
@@ -18,7 +17,6 @@ from inference.contract import codecs
 from inference.contract.errors import UnsupportedContentTypeError
 from inference.contract.schema import Rows
 from inference.errors import (
-    Headers,
     MethodNotAllowedError,
     NotAcceptableError,
     NotReadyError,
@@ -27,15 +25,12 @@ from inference.errors import (
 )
 from inference.flights import Flights, Phase
 from inference.model import Model
+from inference.reply import CUSTOM_ATTRIBUTES, Reply
 from inference.settings import Settings
 from inference.telemetry import Recorder
 
 T = TypeVar("T")
 
-CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
-VERSION = "x-sagestage-model-version"
-LATENCY_MS = "x-sagestage-latency-ms"
-JSON_HEADERS: Headers = [("content-type", codecs.JSON)]
 UNVERIFIED = "the golden rows have not been replayed yet"
 INLINE_BYTES = 262_144
 """A body beyond this is decoded on a thread (3 ms and more of work), so that /ping and small requests get through."""
@@ -78,7 +73,7 @@ class Invocations:
             if scope.method != "POST" or not served.verified:
                 raise _not_now(scope)
             media_type, accept = _types(content_type, get("accept"))
-            batcher, recorder = served.batcher, served.recorder
+            batcher = served.batcher
             ticket = batcher.announce()
             try:
                 body = await proto() if self._fits(get("content-length")) else await self.body(proto)
@@ -89,26 +84,15 @@ class Invocations:
                 rows: Any = await self.threaded(partial(_decode, served.model, body, media_type, content_type))
             else:
                 rows = _rows(served.model, body, media_type, content_type)
-            if served.cache is None or isinstance(rows, Rows):
-                predictions = await batcher.submit(rows)
+            reply = Reply(proto, accept, started, served, get(CUSTOM_ATTRIBUTES))
+            if len(rows) > INLINE_ANSWERS:
+                await self.threaded(partial(reply.write, await batcher.submit(rows)))
+                reply.send()
+            elif served.cache is None or isinstance(rows, Rows):
+                await batcher.submit(rows, reply)
             else:
-                predictions = await served.cache.get(rows, batcher.submit, recorder)
-            now = perf_counter()
-            latency_ms = int((now - started) * 1e6) / 1e3  # round() takes five times as long
-            version = served.model.version
-            if len(predictions) <= INLINE_ANSWERS:
-                content = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
-            else:
-                content = await self.threaded(
-                    partial(codecs.encode, predictions, accept, version=version, latency_ms=latency_ms)
-                )
-            headers = JSON_HEADERS
-            if accept != codecs.JSON:
-                headers = [("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms))]
-            if (attributes := get(CUSTOM_ATTRIBUTES)) is not None:
-                headers = [*headers, (CUSTOM_ATTRIBUTES, attributes)]
-            proto.response_bytes(200, headers, content)
-            recorder.good(now - started, perf_counter() - now)
+                reply.write(await served.cache.get(rows, batcher.submit, served.recorder))
+                reply.send()
         except asyncio.CancelledError:
             raise self._flights.given_up(flight) from None
         finally:

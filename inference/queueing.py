@@ -10,23 +10,35 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
+
+
+class Reply(Protocol):
+    """Who is to be told the answers of a request."""
+
+    def write(self, predictions: Predictions) -> None:
+        """Make ready what will be sent."""
+
+    def send(self) -> None:
+        """Send what was written."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """A request in the queue: `taken` of its rows are in batches already, `answers` holds parts that came back, by row.
 
-    `rows` are typed rows, or the JSON values of rows that are read together with the rest of their batch.
+    `rows` are typed rows, or the JSON values of rows that are read together with the rest of their batch. `future` is
+    done when all are answered, after the `reply`, if there is one, was sent.
     """
 
     rows: Rows | Sequence[Any]
     future: asyncio.Future[Predictions]
     arrived: float
     count: int
+    reply: Reply | None = None
     taken: int = 0
     answers: dict[int, Predictions] | None = None
 

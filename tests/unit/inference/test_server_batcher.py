@@ -48,6 +48,24 @@ class Doubler:
         return Predictions(values * 2)
 
 
+class Noted:
+    """A reply that notes what happens to it; `breaks` says where it does not work."""
+
+    def __init__(self, name: str, happened: list[str], breaks: str = "") -> None:
+        self.name, self.happened, self.breaks = name, happened, breaks
+
+    def write(self, predictions: Predictions) -> None:
+        self._note(f"write {predictions.values.tolist()}")
+
+    def send(self) -> None:
+        self._note("send")
+
+    def _note(self, what: str) -> None:
+        if self.breaks and what.startswith(self.breaks):
+            raise OSError(f"no {self.breaks}")
+        self.happened.append(f"{self.name}: {what}")
+
+
 def batcher(model: Doubler, **changes: Any) -> Batcher:
     settings: dict[str, Any] = {
         "max_batch_rows": 8,
@@ -110,11 +128,52 @@ def test_batches_on_two_lanes_are_computed_at_a_time_and_joined_in_order() -> No
 
 def test_a_small_request_passes_between_the_parts_of_a_large_one() -> None:
     async def main() -> None:
-        queue = batcher(Doubler())
+        queue = batcher(Doubler(inline_rows=0))
         large, small = queue.submit(rows(*range(50))), queue.submit(rows(1))
         await small
         assert not large.done()
         assert len(await large) == 50
+
+    run(main)
+
+
+@pytest.mark.parametrize("inline_rows", [0, 1_000_000])
+def test_replies_are_written_first_and_sent_together(inline_rows: int) -> None:
+    async def main() -> None:
+        happened: list[str] = []
+        queue = batcher(Doubler(inline_rows))
+        asked = [queue.submit(rows(value), Noted(str(value), happened)) for value in (1, 2)]
+        answers = await asyncio.gather(*asked)
+        assert happened == ["1: write [2.0]", "2: write [4.0]", "1: send", "2: send"]
+        assert [answer.values.tolist() for answer in answers] == [[2], [4]]
+
+    run(main)
+
+
+def test_small_batches_that_wait_are_sent_in_the_same_turn() -> None:
+    async def main() -> None:
+        model, happened = Doubler(), list[str]()
+        queue = batcher(model)
+        await asyncio.gather(*(queue.submit(rows(*range(8)), Noted(str(n), happened)) for n in range(2)))
+        assert model.sizes == [8, 8]
+        assert [what.split()[1] for what in happened] == ["write", "write", "send", "send"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("breaks", ["write", "send"])
+@pytest.mark.parametrize("inline_rows", [0, 1_000_000])
+def test_a_reply_that_fails_fails_alone(inline_rows: int, breaks: str) -> None:
+    async def main() -> None:
+        happened: list[str] = []
+        queue = batcher(Doubler(inline_rows))
+        broken = queue.submit(rows(1), Noted("broken", happened, breaks))
+        whole = queue.submit(rows(2), Noted("whole", happened))
+        assert (await whole).values.tolist() == [4]
+        assert "whole: send" in happened
+        with pytest.raises(OSError, match=f"no {breaks}"):
+            await broken
+        assert (await queue.submit(rows(3))).values.tolist() == [6]
 
     run(main)
 
