@@ -138,7 +138,7 @@ def measure(part: str, given: argparse.Namespace, directory: Path, logs: Path) -
     if part != "one":
         everyone = everyone[1:2]
     elif given.only:
-        everyone = everyone[:2] + [one for one in everyone[2:] if one.name in given.only.split(",")]
+        everyone = everyone[:2] + [one for one in everyone[2:] if one.name in given.only]
     ours, body = everyone[-1 if part != "one" else 1], everyone[0].wrap(rows[:1])
     if part == "overload":
         return overload(model, directory, logs, body, given.overload_s)
@@ -179,7 +179,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="of each server in each round")
     parser.add_argument("--overload-s", type=int, default=120, help="how long the server is overloaded")
     parser.add_argument("--rate", type=int, default=10_000, help="requests a second of the constant rate")
-    parser.add_argument("--only", help="names of servers, with commas; echo and sagestage always run")
+    names = [server.name for server in servers(Path(), Path())[2:]]
+    parser.add_argument("--only", nargs="+", choices=names, help="the peers to run beside echo and sagestage")
     parser.add_argument(
         "--parts", default=",".join(PARTS), help="which parts to measure; the others keep their figures"
     )
