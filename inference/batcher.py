@@ -86,7 +86,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(model.lanes, thread_name_prefix="predict")
         self._queue = Queue()
         self._free = model.lanes  # how many more batches may be computed now
-        self._written: list[tuple[Job, Predictions]] = []
+        self._written: list[tuple[Reply, asyncio.Future[Predictions], Predictions]] = []
         self._due = False  # a batch is formed at the end of this turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._arriving = 0
@@ -252,18 +252,18 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this caller's answer that cannot be written
             job.future.set_exception(error)
         else:
-            self._written.append((job, predictions))
+            self._written.append((job.reply, job.future, predictions))
 
     def _send_written(self) -> None:
         """Send the answers of this turn in one go, and let their requests end."""
         written, self._written = self._written, []
-        for job, predictions in written:
+        for reply, future, predictions in written:
             try:
-                job.reply.send()  # type: ignore[union-attr]  # only those that have one are written
+                reply.send()
             except Exception as error:  # noqa: BLE001  # one caller's connection; the others get theirs
-                job.future.set_exception(error)
+                future.set_exception(error)
             else:
-                job.future.set_result(predictions)
+                future.set_result(predictions)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

@@ -67,6 +67,7 @@ class Invocations:
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101  # granian runs every request as a task
         flight = self._flights.enter(task, proto)
+        reply: Reply | None = None
         try:
             get = scope.headers.get
             content_type = get("content-type")
@@ -84,7 +85,7 @@ class Invocations:
                 rows: Any = await self.threaded(partial(_decode, served.model, body, media_type, content_type))
             else:
                 rows = _rows(served.model, body, media_type, content_type)
-            reply = Reply(proto, accept, started, served, get(CUSTOM_ATTRIBUTES))
+            reply = Reply(proto, accept, started, served.model.version, served.recorder, get(CUSTOM_ATTRIBUTES))
             if len(rows) > INLINE_ANSWERS:
                 await self.threaded(partial(reply.write, await batcher.submit(rows)))
                 reply.send()
@@ -94,7 +95,8 @@ class Invocations:
                 reply.write(await served.cache.get(rows, batcher.submit, served.recorder))
                 reply.send()
         except asyncio.CancelledError:
-            raise self._flights.given_up(flight) from None
+            if reply is None or not reply.sent:  # else it was given up between its answer and the end of its task
+                raise self._flights.given_up(flight) from None
         finally:
             self._flights.leave(task)
 

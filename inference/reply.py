@@ -7,16 +7,13 @@ answers that are sent in one go wakes it for all.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from granian.rsgi import HTTPProtocol  # type: ignore[attr-defined]  # granian does not mark what it re-exports
 
 from inference.contract import codecs
 from inference.contract.predictions import Predictions
 from inference.errors import Headers
-
-if TYPE_CHECKING:
-    from inference.invocation import Served
+from inference.telemetry import Recorder
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 VERSION = "x-sagestage-model-version"
@@ -27,24 +24,29 @@ JSON_HEADERS: Headers = [("content-type", codecs.JSON)]
 class Reply:
     """The answer to one request in the making. Made for every request: plain for speed.
 
-    `attributes` are the caller's custom attributes, which are given back.
+    `version` is the model's; `attributes` are the caller's custom attributes, which are given back.
     """
 
-    __slots__ = ("_accept", "_attributes", "_content", "_headers", "_known", "_proto", "_served", "_started", "_took_s")
+    __slots__ = (
+        "_accept", "_attributes", "_content", "_headers", "_proto", "_recorder", "_started", "_took_s", "_version",
+        "sent",
+    )  # fmt: skip
 
     def __init__(
-        self, proto: HTTPProtocol, accept: str, started: float, served: Served, attributes: str | None
+        self, proto: HTTPProtocol, accept: str, started: float, version: str, recorder: Recorder, attributes: str | None
     ) -> None:
         self._proto = proto
         self._accept = accept
         self._started = started
-        self._served = served
+        self._version = version
+        self._recorder = recorder
         self._attributes = attributes
+        self.sent = False
 
     def write(self, predictions: Predictions) -> None:
         """Encode the answer; `send` may follow."""
-        self._known = known = perf_counter()
-        accept, version = self._accept, self._served.model.version
+        known = perf_counter()
+        accept, version = self._accept, self._version
         latency_ms = int((known - self._started) * 1e6) / 1e3  # round() takes five times as long
         self._content = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
         headers = JSON_HEADERS
@@ -58,4 +60,5 @@ class Reply:
     def send(self) -> None:
         """Hand what was written to the caller's connection, and count the request."""
         self._proto.response_bytes(200, self._headers, self._content)
-        self._served.recorder.good(perf_counter() - self._started, self._took_s)
+        self.sent = True
+        self._recorder.good(perf_counter() - self._started, self._took_s)

@@ -124,15 +124,14 @@ class Recorder:
         cells[at + bisect_left(SECONDS, seconds)] += 1.0
         cells[at + _WIDE - 1] += seconds
 
-    def good(self, before_s: float, encode_s: float) -> None:
-        """Count a request that was answered: the time until its answer was known, and that of writing it."""
+    def good(self, whole_s: float, encode_s: float) -> None:
+        """Count a request that was answered: the whole time that it took, and that of writing its answer."""
         cells = self._cells
         cells[_GOOD] += 1.0
         cells[_ENCODE + bisect_left(SECONDS, encode_s)] += 1.0
         cells[_ENCODE_SUM] += encode_s
-        whole = before_s + encode_s
-        cells[_REQUEST + bisect_left(SECONDS, whole)] += 1.0
-        cells[_REQUEST_SUM] += whole
+        cells[_REQUEST + bisect_left(SECONDS, whole_s)] += 1.0
+        cells[_REQUEST_SUM] += whole_s
 
     def batch(self, rows: int, waited_s: Sequence[float]) -> None:
         """Count a batch, its rows, and how long each request that begins in it has waited."""

@@ -116,6 +116,24 @@ def test_nothing_is_answered_before_the_golden_rows(model: Model) -> None:
     run(main)
 
 
+def test_a_request_that_is_given_up_when_it_is_answered_already_is_answered_once(model: Model) -> None:
+    async def main() -> None:
+        app, _ = app_of(model)
+        await app.verify()
+        statuses: list[int] = []
+
+        class Late(Proto):
+            def response_bytes(self, status: int, _headers: list[tuple[str, str]], _body: bytes) -> None:
+                statuses.append(status)
+                app.refuse_all()  # before the request's task goes on
+
+        await invoke(app, Late(BODY))
+        assert statuses == [200]
+        app.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize("inline_rows", [0, 1000])
 def test_a_broken_model_is_not_healthy_until_it_gives_its_golden_answers(model: Model, inline_rows: int) -> None:
     async def main() -> None:

@@ -137,6 +137,19 @@ def test_a_small_request_passes_between_the_parts_of_a_large_one() -> None:
     run(main)
 
 
+def test_a_small_request_is_answered_before_a_large_one_of_the_same_turn() -> None:
+    async def main() -> None:
+        model, happened = Doubler(), list[str]()
+        queue = batcher(model)
+        large = queue.submit(rows(*range(50)), Noted("large", happened))
+        small = queue.submit(rows(1), Noted("small", happened))
+        await asyncio.gather(large, small)
+        assert model.sizes[:2] == [8, 8]  # the small one has its place in the second batch
+        assert [what.split(":")[0] for what in happened if what.endswith("send")] == ["small", "large"]
+
+    run(main)
+
+
 @pytest.mark.parametrize("inline_rows", [0, 1_000_000])
 def test_replies_are_written_first_and_sent_together(inline_rows: int) -> None:
     async def main() -> None:
