@@ -57,6 +57,11 @@ class AwsError(ProviderError):
         return "Throttl" in self.code or self.code in {"TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 
     @property
+    def busy(self) -> bool:
+        """Whether the endpoint that is to be changed or deleted is just being changed."""
+        return self.code == "ValidationException" and "in-progress endpoint" in self.detail
+
+    @property
     def role_pending(self) -> bool:
         """Whether a role that was just made is not yet known to the service that is to assume it."""
         detail = self.detail.lower()

@@ -10,6 +10,7 @@ from infra.provider.errors import AwsError
 
 ROLE_PATIENCE_S: Final = 60.0  # IAM is eventually consistent; AWS's own tools wait about that long for a new role
 THROTTLE_PATIENCE_S: Final = 30.0
+BUSY_PATIENCE_S: Final = 900.0  # an autoscaling step takes minutes; a longer deployment is somebody else's, and says so
 ENDPOINT_DEADLINE_S: Final = 3600.0  # what the real AWS provider waits for an endpoint
 FIRST_DELAY_S: Final = 0.05
 LONGEST_DELAY_S: Final = 2.0
@@ -43,10 +44,18 @@ def delay_s(attempt: int) -> float:
 def retry_after_s(error: AwsError, attempt: int, waited_s: float) -> float | None:
     """Seconds after which to repeat a refused call, or None when its refusal stands.
 
-    Only two refusals pass by themselves: a role that the service cannot assume yet, and throttling.
+    Only these pass by themselves: a role that the service cannot assume yet, throttling, and an endpoint that is being
+    changed, which autoscaling may begin at any moment.
     """
-    patience = ROLE_PATIENCE_S if error.role_pending else THROTTLE_PATIENCE_S if error.throttled else 0.0
-    return delay_s(attempt) if waited_s < patience else None
+    return delay_s(attempt) if waited_s < _patience_s(error) else None
+
+
+def _patience_s(error: AwsError) -> float:
+    if error.role_pending:
+        return ROLE_PATIENCE_S
+    if error.throttled:
+        return THROTTLE_PATIENCE_S
+    return BUSY_PATIENCE_S if error.busy else 0.0
 
 
 def at_rest(description: Mapping[str, Any] | None) -> Wait | Done:

@@ -12,7 +12,7 @@ from infra.provider.iam import ROLE
 from infra.provider.sagemaker import ENDPOINT, MODEL
 from infra.provider.state import after_create
 from infra.provider.values import Properties
-from infra.provider.waiting import ROLE_PATIENCE_S, Done, Failed, Wait, endpoint_verdict, retry_after_s
+from infra.provider.waiting import BUSY_PATIENCE_S, ROLE_PATIENCE_S, Done, Failed, Wait, endpoint_verdict, retry_after_s
 from tests.provider_support.driving import Script
 
 SETTINGS = Settings("us-east-1", "a", "b", {"sagemaker": "http://127.0.0.1:1", "iam": "http://127.0.0.1:1"})
@@ -121,6 +121,29 @@ def test_an_update_that_is_still_under_way_is_waited_for_and_not_sent_again() ->
     script = Script(DescribeEndpoint=[described("Updating", "old"), described("InService")])
     ENDPOINT.change(connected(script)[0], "demand", olds, WANTED, 0)
     assert script.operations == ["DescribeEndpoint", "DescribeEndpoint"]
+
+
+BUSY = refusal("ValidationException", 'Cannot update in-progress endpoint "arn:aws:sagemaker:::endpoint/demand".')
+
+
+def test_an_endpoint_that_autoscaling_resizes_between_look_and_call_is_waited_for() -> None:
+    olds: Properties = {"name": "demand", "endpointConfigName": "old"}
+    script = Script(
+        UpdateEndpoint=[BUSY, BUSY, {}], DescribeEndpoint=[described("InService", "old"), described("InService")]
+    )
+    ENDPOINT.change(connected(script)[0], "demand", olds, WANTED, 0)
+    assert script.operations == ["DescribeEndpoint", *["UpdateEndpoint"] * 3, "DescribeEndpoint"]
+    script = Script(DeleteEndpoint=[BUSY, {}], DescribeEndpoint=GONE)
+    ENDPOINT.end(connected(script)[0], "demand", WANTED, 0)
+    assert script.operations == ["DeleteEndpoint", "DeleteEndpoint", "DescribeEndpoint"]
+
+
+def test_an_endpoint_that_stays_busy_is_given_up_with_the_words_of_aws() -> None:
+    script = Script(UpdateEndpoint=BUSY, DescribeEndpoint=described("InService", "old"))
+    aws, time = connected(script)
+    with pytest.raises(AwsError, match="Cannot update in-progress endpoint"):
+        ENDPOINT.change(aws, "demand", {"name": "demand", "endpointConfigName": "old"}, WANTED, 0)
+    assert BUSY_PATIENCE_S <= time.now < BUSY_PATIENCE_S + 5
 
 
 def test_an_endpoint_whose_creation_was_interrupted_is_found_once_it_is_ready() -> None:
