@@ -104,21 +104,10 @@ def load(path: Path, settings: Settings) -> Model:
         ArtifactError: nothing is there, it is damaged or hostile, or not the one that SAGESTAGE_MODEL_SHA256 names.
         StartError: the predictor that the settings ask for is not to be had here.
     """
-    if path.is_dir():
-        artifact = load_directory(path)
-        digest = settings.model_sha256 or hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
-    elif path.is_file():
-        digest = sha256(path)
-        if settings.model_sha256 not in (None, digest):
-            raise ArtifactError(
-                f"{path} has sha256 {digest}, SAGESTAGE_MODEL_SHA256 says {settings.model_sha256}: "
-                "give the archive that was meant, or unset the variable"
-            )
-        with tempfile.TemporaryDirectory(prefix="sagestage-model-") as directory:
-            unpack(path, Path(directory))
-            artifact = load_directory(Path(directory))
-    else:
-        raise ArtifactError(f"{path}: no model there: give a model.tar.gz or its unpacked directory with --model")
+    try:
+        artifact, digest = _read(path, settings.model_sha256)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
     manifest = artifact.manifest
     if manifest.program == "python":
         predictor: Predictor = entry.load(settings.entry, artifact)
@@ -138,3 +127,23 @@ def load(path: Path, settings: Settings) -> Model:
     return Model(
         digest[:VERSION_DIGITS], artifact, RecordReader(manifest.transform, unseen=settings.unseen_levels), predictor
     )
+
+
+def _read(path: Path, wanted: str | None) -> tuple[Artifact, str]:
+    """The artifact and its sha256; an unpacked one has the digest that is wanted, or that of its manifest."""
+    if path.is_dir():
+        artifact = load_directory(path)
+        digest = wanted or hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    elif path.is_file():
+        digest = sha256(path)
+        if wanted not in (None, digest):
+            raise ArtifactError(
+                f"{path} has sha256 {digest}, SAGESTAGE_MODEL_SHA256 says {wanted}: "
+                "give the archive that was meant, or unset the variable"
+            )
+        with tempfile.TemporaryDirectory(prefix="sagestage-model-") as directory:
+            unpack(path, Path(directory))
+            artifact = load_directory(Path(directory))
+    else:
+        raise ArtifactError(f"{path}: no model there: give a model.tar.gz or its unpacked directory with --model")
+    return artifact, digest

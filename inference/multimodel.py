@@ -18,6 +18,7 @@ import orjson
 from inference import model as models
 from inference.contract.errors import ContractError, InputError
 from inference.errors import MethodNotAllowedError, ModelLoadedError, ModelNotFoundError, NoMemoryError, StartError
+from inference.logs import log
 from inference.settings import Settings
 from inference.sharing import Channel
 from inference.telemetry import Board, Cell
@@ -82,15 +83,13 @@ class MultiModel:
                     )
                     self._served[name].recorder.put(Cell.LAST_USED, time())
                     self._paths[name] = path
-                except (StartError, ContractError) as problem:
-                    error = str(problem)
+                except Exception as problem:  # noqa: BLE001  # whatever it is, who asked must hear of it
+                    error = str(problem) or type(problem).__name__
+                    log.error("a model was not loaded", extra={"model_name": name, "reason": error})
                 self._channel.say(done=number, error=error)
             case {"do": "unload", "id": number, "name": name}:
-                served = self._served.pop(name, None)
                 self._paths.pop(name, None)
-                if served is not None:
-                    served.batcher.close()
-                    del served
+                if self._served.pop(name, None) is not None:  # what was asked of it holds it until that is answered
                     gc.collect()  # now: its memory must be free before another model is loaded into it
                 self._channel.say(done=number, error=None)
             case {"answer": number, "status": status, "text": text}:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 import pytest
 
 from inference.contract.artifact import Artifact
-from tests.inference_support import artifacts, servers
+from tests.inference_support import artifacts, gated, servers
 from tests.inference_support.servers import Server
 
 JSON = {"content-type": "application/json"}
@@ -105,6 +106,7 @@ def test_wrong_loads_are_refused(server: Server) -> None:
         b'{"model_name": "x"}',
         b'{"model_name": "a/b", "url": "/tmp"}',
         b'{"model_name": "x", "url": "/nowhere/model.tar.gz"}',
+        orjson.dumps({"model_name": "x", "url": "/" + 300 * "x"}),  # no file system takes such a name
     ):
         assert httpx.post(f"{server.url}/models", content=body).status_code == 400
     assert httpx.get(f"{server.url}/ping").status_code == 200
@@ -129,6 +131,30 @@ def test_a_model_that_never_fits_is_507(directory: Path, tmp_path: Path, workers
     }
     with servers.running(None, tmp_path / "log", **environment) as server:
         assert load(server, "ant", directory / "ant.tar.gz").status_code == 507
+
+
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_what_was_asked_of_a_model_is_answered_although_it_is_unloaded_meanwhile(tmp_path: Path, workers: str) -> None:
+    many = artifacts.instances(OF, 100)
+    made = gated.pack(artifacts.make(OF), tmp_path / "model.tar.gz")
+    environment = {
+        "SAGEMAKER_MULTI_MODEL": "true",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": workers,
+        "SAGESTAGE_MAX_BATCH_ROWS": "32",
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT": "20",
+    }
+    gate = gated.settings(tmp_path / "gate")
+    with servers.running(None, tmp_path / "log", **environment, **gate) as server, ThreadPoolExecutor(1) as thread:
+        assert load(server, "slow", tmp_path / "model.tar.gz").status_code == 200
+        with gated.closed(tmp_path / "gate"):
+            asked = thread.submit(httpx.post, f"{server.url}/models/slow/invoke", json={"instances": many}, timeout=30)
+            servers.wait_for(server, "sagestage_queue_rows{", len(many) - 32)
+            assert httpx.delete(f"{server.url}/models/slow", timeout=30).status_code == 200
+            assert invoke(server, "slow").status_code == 404
+        answer = asked.result()
+    assert answer.status_code == 200, answer.text
+    expected = artifacts.answer(made, many).values
+    np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_worker_that_takes_a_dead_ones_place_has_the_same_models(server: Server, directory: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -107,33 +105,17 @@ def test_a_bad_request_in_a_batch_does_not_fail_its_neighbours(server: Server, m
 def test_a_caller_that_hangs_up_is_noticed_and_its_rows_leave_the_queue(
     model: Artifact, tmp_path: Path, workers: str
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
-    own = replace(model, manifest=model.manifest.model_copy(update={"program": "python"}))
-    artifacts.pack(own, tmp_path / "model.tar.gz")
+    gated.pack(model, tmp_path / "model.tar.gz")
     content = body(codecs.JSON)
     head = "POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     head += f"content-length: {len(content)}\r\n\r\n"
-    environment = {"SAGESTAGE_ENTRY": gated.ENTRY, "GATE": str(gate), "SAGEMAKER_MODEL_SERVER_WORKERS": workers}
-    with servers.running(
-        tmp_path / "model.tar.gz", tmp_path / "log", SAGESTAGE_MAX_BATCH_ROWS="32", **environment
-    ) as server:
-        with gated.closed(gate):
+    environment = {"SAGESTAGE_MAX_BATCH_ROWS": "32", "SAGEMAKER_MODEL_SERVER_WORKERS": workers}
+    environment |= gated.settings(tmp_path / "gate")
+    with servers.running(tmp_path / "model.tar.gz", tmp_path / "log", **environment) as server:
+        with gated.closed(tmp_path / "gate"):
             with socket.create_connection(("127.0.0.1", server.port)) as line:
                 line.sendall(head.encode() + content)
-                wait_for(server, "sagestage_queue_rows{", len(ROWS) - 32)
-            wait_for(server, 'error="caller_gone"}', 1)
-        wait_for(server, "sagestage_queue_rows{", 0)
-        wait_for(server, "sagestage_rows_total{", 32)
-
-
-def wait_for(server: Server, metric: str, value: float) -> None:
-    """Until a counter or gauge, the first whose line has these words, is at the value."""
-    found = None
-    until = time.monotonic() + 30
-    while found != value:
-        assert server.process.poll() is None
-        assert time.monotonic() < until, f"{metric} is {found}, not {value}"
-        text = httpx.get(f"{server.url}/metrics").text
-        lines = [line for line in text.splitlines() if metric in line]
-        found = float(lines[0].rpartition(" ")[2]) if lines else None
+                servers.wait_for(server, "sagestage_queue_rows{", len(ROWS) - 32)
+            servers.wait_for(server, 'error="caller_gone"}', 1)
+        servers.wait_for(server, "sagestage_queue_rows{", 0)
+        servers.wait_for(server, "sagestage_rows_total{", 32)

@@ -75,6 +75,18 @@ def wait_ready(server: Server, timeout_s: float = 30) -> None:
     raise AssertionError(f"the server was not ready after {timeout_s} s: {server.log.read_text()}")
 
 
+def wait_for(server: Server, metric: str, value: float, timeout_s: float = 30) -> None:
+    """Wait until the first line of /metrics that has these words says this value."""
+    found = None
+    until = time.monotonic() + timeout_s
+    while found != value:  # another process: there is no event to wait for
+        assert server.process.poll() is None, server.log.read_text()
+        assert time.monotonic() < until, f"{metric} is {found}, not {value}"
+        text = httpx.get(f"{server.url}/metrics").text
+        lines = [line for line in text.splitlines() if metric in line]
+        found = float(lines[0].rpartition(" ")[2]) if lines else None
+
+
 @contextmanager
 def running(model: Path | None, log: Path, *, stdout: Path | None = None, **environment: str) -> Iterator[Server]:
     """A server that answers; ended afterwards, by force if need be."""
