@@ -197,7 +197,7 @@ class Batcher:
             self._plan()
 
     def _compute(self, parts: Sequence[Part], work: Work) -> Sequence[Predictions | Exception]:
-        """One outcome a part. A row that cannot be answered fails its own request alone."""
+        """One outcome a part. A row that cannot be answered fails its own request alone: halving the batch finds it."""
         try:
             started = perf_counter()
             features = self._model.features(self._read(parts))
@@ -208,7 +208,8 @@ class Batcher:
         except InputError as error:
             if len(parts) == 1:
                 return [_shifted(error, parts[0].start)]
-            return [self._compute([part], work)[0] for part in parts]
+            middle = len(parts) // 2
+            return [*self._compute(parts[:middle], work), *self._compute(parts[middle:], work)]
         except Exception as error:  # noqa: BLE001  # whatever a model raises: a 500 for its callers, the server stays up
             log.exception("the model failed", extra={"rows": sum(part.stop - part.start for part in parts)})
             self._loop.call_soon_threadsafe(self._on_failure, error)

@@ -204,6 +204,21 @@ def test_a_bad_row_fails_its_own_request_alone(inline_rows: int) -> None:
     run(main)
 
 
+def test_a_bad_row_among_many_requests_is_found_by_halving() -> None:
+    async def main() -> None:
+        model = Doubler()
+        queue = batcher(model, max_batch_rows=64)
+        given = [float(value) for value in range(64)]
+        given[20] = -13
+        jobs = [queue.submit(rows(value)) for value in given]
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        assert isinstance(answers.pop(20), InputError)
+        assert [answer.values.tolist() for answer in answers] == [[2 * value] for value in given if value != -13]
+        assert sorted(model.sizes, reverse=True) == [64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+    run(main)
+
+
 def test_a_bad_row_is_counted_in_the_whole_request() -> None:
     async def main() -> None:
         with pytest.raises(InputError, match="row 11: unlucky") as caught:
