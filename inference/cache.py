@@ -7,6 +7,7 @@ computed wait for that one answer. Bounded, with a time to live; off by default.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -20,6 +21,9 @@ from inference.contract.predictions import Predictions
 from inference.telemetry import Cell, Recorder
 
 Submit = Callable[[Sequence[Any]], asyncio.Future[Predictions]]
+
+LONG = 512
+"""Bytes of a row that are kept as they are: the memory of a cache must not grow with the texts that callers send."""
 
 
 class Cache:
@@ -37,8 +41,9 @@ class Cache:
         return len(self._kept)
 
     def key(self, row: Any) -> bytes:
-        """What a row is kept by: the model's version and the row, canonically."""
-        return self._version.encode() + orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+        """What a row is kept by: the model's version and the row, canonically; of a long row its sha256."""
+        canonical = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+        return self._version.encode() + (canonical if len(canonical) <= LONG else hashlib.sha256(canonical).digest())
 
     async def get(self, rows: Sequence[Any], submit: Submit, recorder: Recorder) -> Predictions:
         """The answers for JSON rows: kept ones, those that are on their way, and `submit`'s for the rest.
@@ -92,7 +97,7 @@ class Cache:
         else:
             until = self._clock() + self._ttl_s
             for place, (key, share) in enumerate(zip(keys, shares, strict=True)):
-                one = answers.part(place, place + 1)
+                one = answers.rows(np.array([place]))  # a copy: a part would keep the numbers of its whole batch
                 share.set_result(one)
                 self._kept[key] = (until, one)
                 self._kept.move_to_end(key)

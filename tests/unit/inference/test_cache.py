@@ -133,3 +133,28 @@ def test_keys_do_not_depend_on_the_order_of_names_but_on_history_and_model() -> 
     assert kept.key({"a": 1, "b": 2}) == kept.key({"b": 2, "a": 1})
     assert kept.key({"row": {"a": 1}, "history": [{"a": 1}]}) != kept.key({"row": {"a": 1}, "history": []})
     assert kept.key([1]) != Cache("v2", max_items=1, ttl_s=1.0).key([1])
+
+
+def test_a_long_text_makes_no_long_key() -> None:
+    kept = cache()
+    assert len(kept.key({"a": 1_000_000 * "x"})) < 1000
+    assert kept.key({"a": 1_000_000 * "x"}) != kept.key({"a": 1_000_001 * "x"})
+
+
+def test_a_kept_answer_does_not_hold_the_memory_of_its_batch() -> None:
+    async def main() -> None:
+        kept = cache()
+        batch = np.arange(1_000_000, dtype=np.float64)
+        answers = Predictions(batch[7:8], np.ones((1_000_000, 3))[7:8], ["a"])
+
+        async def submitted() -> Predictions:
+            return answers
+
+        for _ in range(2):
+            found = await kept.get([[1]], lambda _: asyncio.ensure_future(submitted()), Recorder())
+        assert found.values.base is None
+        assert found.probabilities is not None
+        assert found.probabilities.base is None
+        assert (found.values.tolist(), found.probabilities.tolist(), found.labels) == ([7.0], [[1.0, 1.0, 1.0]], ["a"])
+
+    run(main)
