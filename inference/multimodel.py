@@ -89,7 +89,10 @@ class MultiModel:
                 self._channel.say(done=number, error=error)
             case {"do": "unload", "id": number, "name": name}:
                 self._paths.pop(name, None)
-                if self._served.pop(name, None) is not None:  # what was asked of it holds it until that is answered
+                served = self._served.pop(name, None)
+                if served is not None:
+                    served.recorder.detach()
+                    del served  # what was asked of it holds it until that is answered
                     gc.collect()  # now: its memory must be free before another model is loaded into it
                 self._channel.say(done=number, error=None)
             case {"answer": number, "status": status, "text": text}:

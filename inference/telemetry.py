@@ -93,12 +93,16 @@ class Recorder:
     __slots__ = ("_cells",)
 
     def __init__(self, cells: memoryview[float] | None = None) -> None:
-        self._cells = cells if cells is not None else memoryview(bytearray(CELLS * _DOUBLE)).cast("d")
+        self._cells = cells if cells is not None else _private()
 
     @property
     def cells(self) -> Sequence[float]:
         """The raw numbers, for those who add them up."""
         return self._cells
+
+    def detach(self) -> None:
+        """Leave the cells to another: what is still counted goes nowhere."""
+        self._cells = _private()
 
     def add(self, cell: Cell, amount: float = 1.0) -> None:
         """Add to a single cell."""
@@ -142,6 +146,10 @@ class Recorder:
         cells[Cell.ROWS] += rows
         cells[_BATCHES + bisect_left(ROWS, rows)] += 1.0
         cells[_BATCHES + len(ROWS) + 1] += rows
+
+
+def _private() -> memoryview[float]:
+    return memoryview(bytearray(CELLS * _DOUBLE)).cast("d")
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,13 +134,16 @@ def test_a_model_that_never_fits_is_507(directory: Path, tmp_path: Path, workers
 
 
 @pytest.mark.parametrize("workers", ["1", "4"])
-def test_what_was_asked_of_a_model_is_answered_although_it_is_unloaded_meanwhile(tmp_path: Path, workers: str) -> None:
+def test_what_was_asked_of_a_model_is_answered_although_it_is_unloaded_meanwhile(
+    directory: Path, tmp_path: Path, workers: str
+) -> None:
     many = artifacts.instances(OF, 100)
     made = gated.pack(artifacts.make(OF), tmp_path / "model.tar.gz")
     environment = {
         "SAGEMAKER_MULTI_MODEL": "true",
         "SAGEMAKER_MODEL_SERVER_WORKERS": workers,
         "SAGESTAGE_MAX_BATCH_ROWS": "32",
+        "SAGESTAGE_MAX_MODELS": "1",
         "SAGEMAKER_MODEL_SERVER_TIMEOUT": "20",
     }
     gate = gated.settings(tmp_path / "gate")
@@ -151,10 +154,19 @@ def test_what_was_asked_of_a_model_is_answered_although_it_is_unloaded_meanwhile
             servers.wait_for(server, "sagestage_queue_rows{", len(many) - 32)
             assert httpx.delete(f"{server.url}/models/slow", timeout=30).status_code == 200
             assert invoke(server, "slow").status_code == 404
+            assert load(server, "ant", directory / "ant.tar.gz").status_code == 200  # it counts where `slow` counted
         answer = asked.result()
+        assert counted(server, "ant") == 0
     assert answer.status_code == 200, answer.text
     expected = artifacts.answer(made, many).values
     np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-5, atol=1e-6)
+
+
+def counted(server: Server, name: str) -> float:
+    """How many rows the server says that a model has answered, and how many requests."""
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    ours = [line for line in lines if f'model_name="{name}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in ours if "rows_total" in line or "requests_total" in line)
 
 
 def test_a_worker_that_takes_a_dead_ones_place_has_the_same_models(server: Server, directory: Path) -> None:
