@@ -11,6 +11,7 @@ from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]  # gr
 
 from inference import exposition
 from inference.batcher import Batcher
+from inference.board import Board, State
 from inference.cache import Cache
 from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, problem
 from inference.flights import SWEEP_S, Flights
@@ -20,7 +21,7 @@ from inference.model import Model
 from inference.refusals import INFERENCE_ID, Refusals
 from inference.reply import JSON_HEADERS
 from inference.settings import Settings
-from inference.telemetry import Board, Cell, Recorder, State
+from inference.telemetry import Cell, Recorder
 
 REASONS = {
     State.STARTING: UNVERIFIED,

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from inference.telemetry import Board, Cell, Histogram, State, Totals
+from inference.board import Board, State
+from inference.telemetry import Cell, Histogram, Totals
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of the text format (Prometheus, "Exposition formats")."""

@@ -16,12 +16,13 @@ from urllib.parse import parse_qs
 import orjson
 
 from inference import model as models
+from inference.board import Board
 from inference.contract.errors import ContractError, InputError
 from inference.errors import MethodNotAllowedError, ModelLoadedError, ModelNotFoundError, NoMemoryError, StartError
 from inference.logs import log
 from inference.settings import Settings
 from inference.sharing import Channel
-from inference.telemetry import Board, Cell
+from inference.telemetry import Cell
 
 if TYPE_CHECKING:
     from inference.app import App

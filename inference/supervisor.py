@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from inference import exposition, sharing
+from inference.board import Board, State
 from inference.errors import StartError
 from inference.logs import log
 from inference.registry import Registry
 from inference.settings import DRAIN_S, Settings
 from inference.sharing import BACKLOG, Channel
-from inference.telemetry import Board, State, Totals
+from inference.telemetry import Totals
 
 KILL_S = DRAIN_S + 3.0
 """When a worker that was told to stop is killed: SageMaker kills everything 30 s after SIGTERM."""

@@ -21,13 +21,13 @@ from granian.server.embed import Server
 
 from inference import model as models
 from inference.app import App
+from inference.board import Board, State
 from inference.contract.errors import ArtifactError, ContractError
 from inference.errors import StartError
 from inference.logs import log
 from inference.multimodel import MultiModel
 from inference.settings import DRAIN_S, Settings
 from inference.sharing import BACKLOG, Channel
-from inference.telemetry import Board, State
 
 CONNECTIONS = 16_384
 """Open connections; requests are bounded by the settings, idle connections cost a few kilobytes each."""

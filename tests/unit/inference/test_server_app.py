@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from inference.app import REASONS, App
+from inference.board import State
 from inference.contract.network import Single
 from inference.model import Model, load
 from inference.settings import Settings
-from inference.telemetry import State
 from tests.inference_support import artifacts
 
 

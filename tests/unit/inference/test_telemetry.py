@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import exposition
+from inference.board import Board, State
 from inference.registry import Registry
-from inference.telemetry import SECONDS, STAGES, Board, Cell, State
+from inference.telemetry import SECONDS, STAGES, Cell
 
 
 def board(workers: int = 3) -> Board:
