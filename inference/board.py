@@ -7,6 +7,7 @@ about the whole server.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ import orjson
 from inference.telemetry import CELLS, DOUBLE, Cell, Recorder, Totals
 
 LABEL_BYTES = 512
+"""For the labels of a block, as JSON."""
+SHORT = 30
+"""Characters that are left of a label where two do not fit: one has up to six bytes in JSON."""
 
 
 class State(IntEnum):
@@ -103,10 +107,10 @@ class Board:
         return Recorder(self._cells[start : start + CELLS])
 
     def label(self, block: int, labels: dict[str, str] | None) -> None:
-        """Name what a block counts; None takes the block out of the totals and clears it."""
+        """Name what a block counts; None takes the block out of the totals and clears it. Long names are shortened."""
         data = orjson.dumps(labels) if labels is not None else b""
         if len(data) > LABEL_BYTES:
-            data = orjson.dumps({name: value[:100] for name, value in (labels or {}).items()})
+            data = orjson.dumps({name: _short(value) for name, value in (labels or {}).items()})
         if labels is None:
             for worker in range(self.workers):
                 start = self._at(worker, block)
@@ -131,8 +135,11 @@ class Board:
             starts = [self._at(worker, block) for worker in range(self.workers)]
             parts = [self._cells[start : start + CELLS].tolist() for start in starts]
             cells = [sum(column) for column in zip(*parts, strict=True)]
-            cells[Cell.LAST_USED] = max(part[Cell.LAST_USED] for part in parts)
             yield Totals.of(labels, cells)
+
+    def last_used(self, block: int) -> float:
+        """When the model of a block was asked last, by any worker, in seconds since 1970."""
+        return max(self._cells[self._at(worker, block) + Cell.LAST_USED] for worker in range(self.workers))
 
     def forget_gauges(self, worker: int) -> None:
         """Clear what a dead worker held: its queue and its requests in flight."""
@@ -143,3 +150,10 @@ class Board:
 
     def _at(self, worker: int, block: int) -> int:
         return self.workers * self._HEADER + (block * self.workers + worker) * CELLS
+
+
+def _short(value: str) -> str:
+    """A label that stays different from others that begin alike."""
+    if len(value) <= SHORT:
+        return value
+    return f"{value[:SHORT]}…{hashlib.sha256(value.encode()).hexdigest()[:12]}"

@@ -18,7 +18,14 @@ import orjson
 from inference import model as models
 from inference.board import Board
 from inference.contract.errors import ContractError, InputError
-from inference.errors import MethodNotAllowedError, ModelLoadedError, ModelNotFoundError, NoMemoryError, StartError
+from inference.errors import (
+    MethodNotAllowedError,
+    ModelLoadedError,
+    ModelNotFoundError,
+    NoMemoryError,
+    ServingError,
+    StartError,
+)
 from inference.logs import log
 from inference.settings import Settings
 from inference.sharing import Channel
@@ -112,8 +119,8 @@ class MultiModel:
             name, path = wish["model_name"], wish["url"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise InputError('expected {"model_name": …, "url": …}') from None
-        if not (isinstance(name, str) and isinstance(path, str) and name and "/" not in name):
-            raise InputError("model_name and url must be texts, and model_name has no '/'")
+        if not (isinstance(name, str) and isinstance(path, str) and name and name.isprintable() and "/" not in name):
+            raise InputError("model_name and url must be texts, and model_name is printable and has no '/'")
         if name in self._served:
             raise ModelLoadedError(f"model {name!r} is loaded already")
         try:
@@ -139,6 +146,8 @@ class MultiModel:
                 raise NoMemoryError(text)
             case 400:
                 raise InputError(text)
+            case 500:
+                raise ServingError(text)
         return orjson.dumps({"status": text})
 
     def _described(self, name: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Registry:
         """Path and block of every model."""
         return {name: (one.path, one.block) for name, one in self._loaded.items()}
 
-    def victims(self, size: int, last_used: Mapping[str | None, float]) -> list[str] | None:
+    def victims(self, size: int, last_used: Mapping[str, float]) -> list[str] | None:
         """The models to unload so that `size` bytes fit: those not used for longest. None when it never fits."""
         if size > self._limit:
             return None

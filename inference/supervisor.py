@@ -20,9 +20,9 @@ from typing import Any
 
 from inference import exposition, sharing
 from inference.board import Board, State
+from inference.changes import Changes
 from inference.errors import StartError
 from inference.logs import log
-from inference.registry import Registry
 from inference.settings import DRAIN_S, Settings
 from inference.sharing import BACKLOG, Channel
 from inference.telemetry import Totals
@@ -89,7 +89,7 @@ class Supervisor:
         self._settings = settings
         self._listener = listener
         self._board = Board.create(settings.workers, 1 + (settings.max_models if settings.multi_model else 0))
-        self._registry = Registry(settings.models_memory_mb * 2**20 // settings.workers, settings.max_models)
+        self._changes = Changes(settings, self._board, self._tell)
         self._workers: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._crashes: list[float] = []
@@ -97,7 +97,6 @@ class Supervisor:
         self._digest: str | None = None
         self._stopping = False
         self._asked = 0
-        self._changing = asyncio.Lock()
 
     async def run(self) -> None:
         """Until the last worker has ended."""
@@ -152,7 +151,7 @@ class Supervisor:
         theirs.close()
         worker = Worker(number, process, await Channel.over(ours))
         self._workers[number] = worker
-        for name, (path, block) in self._registry.placed().items():
+        for name, (path, block) in self._changes.placed().items():
             worker.channel.say(do="load", id=0, name=name, path=path, block=block)
         worker.channel.say(do="begin")
         if self._stopping:
@@ -227,46 +226,9 @@ class Supervisor:
             worker.process.kill()
 
     async def _change(self, asker: Worker, number: int, change: Mapping[str, Any]) -> None:
-        """Load or unload a model in all workers, one change at a time, and tell who asked."""
-        async with self._changing:
-            status, text = await self._changed(change)
+        """Load or unload a model in all workers, and tell who asked."""
+        status, text = await self._changes.make(change)
         asker.channel.say(answer=number, status=status, text=text)
-
-    async def _changed(self, change: Mapping[str, Any]) -> tuple[int, str]:
-        name = str(change["name"])
-        if change["do"] == "unload":
-            if not self._registry.has(name):
-                return 404, f"no model {name!r} is loaded"
-            await self._unload(name)
-            return 200, f"unloaded {name!r}"
-        if self._registry.has(name):
-            return 409, f"model {name!r} is loaded already"
-        size = int(change["bytes"])
-        used = {labels.get("model_name"): total for labels, total in self._last_used()}
-        victims = self._registry.victims(size, used)
-        if victims is None:
-            per = self._settings.models_memory_mb
-            return 507, f"model {name!r} takes {size * self._settings.workers} bytes, models may take {per} MB in all"
-        for victim in victims:
-            log.info("unloaded the model that was not used for longest", extra={"model_name": victim})
-            await self._unload(victim)
-        path = str(change["path"])
-        block = self._registry.add(name, path, size)
-        self._board.label(block, None)
-        errors = await self._tell(do="load", name=name, path=path, block=block)
-        if errors:
-            await self._unload(name)
-            return 400, errors[0]
-        self._board.label(block, {"model_name": name, "model": str(change["version"])})
-        return 200, f"loaded {name!r}"
-
-    async def _unload(self, name: str) -> None:
-        block = self._registry.remove(name)
-        await self._tell(do="unload", name=name)
-        self._board.label(block, None)
-
-    def _last_used(self) -> list[tuple[dict[str, str], float]]:
-        return [(total.labels, total.last_used) for total in self._board.totals()]
 
     async def _tell(self, **order: Any) -> list[str]:
         """Have all workers do something and wait for it; what went wrong."""

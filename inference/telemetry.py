@@ -136,11 +136,6 @@ class Totals:
     batches: Histogram
     stages: dict[str, Histogram]
 
-    @property
-    def last_used(self) -> float:
-        """When the model was asked last, in seconds since 1970."""
-        return self.single[Cell.LAST_USED]
-
     @classmethod
     def of(cls, labels: dict[str, str], cells: Sequence[float]) -> Totals:
         """Read the cells that a Recorder writes."""

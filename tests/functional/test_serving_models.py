@@ -106,11 +106,26 @@ def test_wrong_loads_are_refused(server: Server) -> None:
         b'{"model_name": "x"}',
         b'{"model_name": "a/b", "url": "/tmp"}',
         b'{"model_name": "x", "url": "/nowhere/model.tar.gz"}',
+        orjson.dumps({"model_name": 100 * "\x01", "url": "/model"}),
         orjson.dumps({"model_name": "x", "url": "/" + 300 * "x"}),  # no file system takes such a name
     ):
         assert httpx.post(f"{server.url}/models", content=body).status_code == 400
     assert httpx.get(f"{server.url}/ping").status_code == 200
     assert names(server) == []
+
+
+def test_long_names_are_told_apart(server: Server, directory: Path) -> None:
+    long = [600 * "ä" + end for end in ("1", "2")]
+    for name in long:
+        assert load(server, name, directory / "ant.tar.gz").status_code == 200
+        assert invoke(server, name).status_code == 200
+    assert names(server) == long
+    text = httpx.get(f"{server.url}/metrics").text
+    samples = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(samples) == len(set(samples))
+    assert invoke(server, long[0]).status_code == 200
+    assert load(server, "cat", directory / "cat.tar.gz").status_code == 200  # instead of the one not used for longer
+    assert names(server) == ["cat", long[0]]
 
 
 def test_a_damaged_model_is_not_loaded_and_disturbs_nobody(server: Server, directory: Path) -> None:
