@@ -13,7 +13,7 @@ from inference import exposition
 from inference.batcher import Batcher
 from inference.board import Board, State
 from inference.cache import Cache
-from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, problem
+from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, SlowRequestError, problem
 from inference.flights import SWEEP_S, Flights
 from inference.invocation import UNVERIFIED, Invocations, Served
 from inference.logs import log
@@ -196,7 +196,12 @@ class App:
             return served, 200
         if rest not in ([], [""]):
             raise NotFoundError(f"no such path: {scope.path}")
-        body = await self._invocations.body(proto) if scope.method == "POST" else b""
+        deadline_s = self._settings.deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                body = await self._invocations.body(proto) if scope.method == "POST" else b""
+        except TimeoutError:
+            raise SlowRequestError(f"the body did not arrive within {deadline_s:g} s") from None
         status, content = await models.manage(scope.method, unquote(name) or None, scope.query_string, body)
         proto.response_bytes(status, JSON_HEADERS, content)
         return None, status

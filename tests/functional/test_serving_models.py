@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,16 @@ def test_wrong_loads_are_refused(server: Server) -> None:
         assert httpx.post(f"{server.url}/models", content=body).status_code == 400
     assert httpx.get(f"{server.url}/ping").status_code == 200
     assert names(server) == []
+
+
+def test_a_load_whose_body_does_not_come_is_given_up(tmp_path: Path) -> None:
+    settings = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "0.5"}
+    with (
+        servers.running(None, tmp_path / "log", **settings) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow,
+    ):
+        slow.sendall(b"POST /models HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")
+        assert b"408 Request Timeout" in slow.recv(1000)
 
 
 def test_long_names_are_told_apart(server: Server, directory: Path) -> None:
