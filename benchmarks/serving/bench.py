@@ -46,7 +46,6 @@ from inference.settings import Settings
 from tests.inference_support import artifacts
 
 NPY = "application/x-npy"
-CHARTED = "<!-- bench -->"
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -160,16 +159,26 @@ def measure(part: str, given: argparse.Namespace, directory: Path, logs: Path) -
         stop(everyone)
 
 
-def machine(given: argparse.Namespace) -> str:
-    """What the figures were taken on, and how."""
+def circumstances(part: str, given: argparse.Namespace) -> str:
+    """When, on what machine and how often a part was measured."""
     load_average = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     processor = cpu[1] if cpu else platform.machine()
+    how = "one run"
+    if part in ("one", "many"):
+        how = f"{given.rounds} rounds of {given.seconds} s, in random order within a round"
+        how += f", {CONNECTIONS} connections of wrk in another process"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({processor}), load average {load_average} at the end;"
-        f" Python {platform.python_version()}; {given.rounds} rounds of {given.seconds} s, in random order within a"
-        f" round, {CONNECTIONS} connections of wrk in another process."
+        f" Python {platform.python_version()}; {how}."
     )
+
+
+def charted(text: str, part: str, figures: str) -> str:
+    """The document with new figures of one part; those of the others stay."""
+    begin, end = f"<!-- bench {part} -->", f"<!-- {part} -->"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{figures}\n{end}{rest.partition(end)[2]}"
 
 
 def main() -> int:
@@ -189,6 +198,8 @@ def main() -> int:
     parts = given.parts.split(",")
     if odd := sorted(set(parts) - set(PARTS)):
         parser.error(f"no such part: {', '.join(odd)}; there are {', '.join(PARTS)}")
+    if not given.save.is_file():
+        parser.error(f"--save {given.save}: no such file; its figures are replaced, the rest of it stays")
     if shutil.which("wrk") is None or not PEERS.exists():
         print(
             "needs wrk (apt-get install wrk nghttp2-client) and the peers (make bench-serving installs them)",
@@ -197,18 +208,12 @@ def main() -> int:
         return 1
     logs = ROOT / ".sagestage" / "bench-serving"
     logs.mkdir(parents=True, exist_ok=True)
-    kept = logs / "parts.json"
-    report: dict[str, list[str]] = orjson.loads(kept.read_bytes()) if kept.exists() else {}
     for part in parts:
         with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
             lines = measure(part, given, Path(name), logs)
-        report[part] = [*lines, "", f"({machine(given)})", ""]
-        print("\n".join(report[part]), flush=True)
-        kept.write_bytes(orjson.dumps(report))
-    before, mark, rest = given.save.read_text().partition(CHARTED)
-    after = rest.partition(CHARTED)[2]
-    body = "\n".join(line for part in PARTS for line in report.get(part, ()))
-    given.save.write_text(f"{before}{mark or CHARTED}\n{body}{CHARTED}{after}")
+        figures = "\n".join([*lines, "", f"({circumstances(part, given)})"])
+        print(f"{figures}\n", flush=True)
+        given.save.write_text(charted(given.save.read_text(), part, figures))
     return 0
 
 
