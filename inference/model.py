@@ -17,7 +17,7 @@ from inference.contract.errors import ArtifactError, InputError
 from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.records import RecordReader
-from inference.contract.schema import Rows
+from inference.contract.schema import Rows, finite
 from inference.predictors import Predictor, entry
 from inference.settings import Settings
 
@@ -67,7 +67,7 @@ class Model:
         transform = self.artifact.manifest.transform
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below, with its row
             features = transform.apply(rows).matrix
-        if not np.isfinite(features).all():
+        if not finite(features):
             row, column = (int(index) for index in np.argwhere(~np.isfinite(features))[0])
             raise InputError(f"feature {transform.feature_names[column]!r} is too large for the model", row=row)
         return features
@@ -76,7 +76,7 @@ class Model:
         """The predictor's answers. Raises InputError when a row's numbers overflow in the network."""
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = self.predictor(features)
-        if not np.isfinite(outputs).all():  # the weights are finite, so it is the row's doing
+        if not finite(outputs):  # the weights are finite, so it is the row's doing
             row = int(np.argwhere(~np.isfinite(outputs))[0][0])
             raise InputError("is so far from the training data that the network's numbers overflow", row=row)
         return Predictions.of(self.artifact.manifest.transform, outputs)

@@ -127,7 +127,7 @@ class NumericVectors:
         """Clip and impute; the values, and how many of each column were missing and were clipped (0: none of any)."""
         values = here[:, self.index]
         clipped = np.minimum(np.maximum(values, self.lower), self.upper)
-        if not (clipped != values).any():  # most often: counting by column would take longer than all the rest
+        if not np.count_nonzero(clipped != values):  # most often: by column it would take longer than all the rest
             return clipped, 0, 0
         missing = np.isnan(values)
         lacking = np.count_nonzero(missing, axis=0)
@@ -137,7 +137,8 @@ class NumericVectors:
 
     def scale(self, values: Floats) -> Floats:
         """Standardise; a constant column gives 0."""
-        scaled: Floats = (values - self.mean) / self.std
+        scaled: Floats = values - self.mean
+        scaled /= self.std
         if len(self.constant):
             scaled[:, self.constant] = 0.0
         return scaled

@@ -46,9 +46,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Features:
-    """What `apply` makes of m rows.
+    """What `apply` makes of m rows. Not frozen, to be made fast.
 
     Attributes:
         matrix: float32, shape (m, features), in the order of `Transform.feature_names`.
@@ -117,24 +117,20 @@ class Transform(Frozen):
         Raises:
             InputError: a row's history is incomplete and `missing_history` is "reject".
         """
-        count, columns = len(rows), len(self.table.columns)
-        changes = np.zeros((3, columns), dtype=np.int64)
-        matrix = np.empty((count, len(self.feature_names)), dtype=np.float32)
+        count = len(rows)
+        changes = np.zeros((3, len(self.table.columns)), dtype=np.int64)
         complete = np.ones(count, dtype=np.bool_)
-        column = 0
         here = rows.emitted
-        if self.numeric:
-            fits = self._numeric_fits
-            values, missing, clipped = fits.clean(here)
-            if not isinstance(missing, int):
-                changes[0, fits.index], changes[1, fits.index] = clipped, missing
-            scaled = fits.scale(values)
-            column = len(self.numeric)
-            matrix[:, :column] = scaled
-            if self.products:
-                left, right = self._product_pairs
-                matrix[:, column : column + len(left)] = scaled[:, left] * scaled[:, right]
-                column += len(left)
+        scaled = self._scaled(here, changes)
+        column = len(self.numeric)
+        if column == len(self.feature_names):  # there is nothing to put together
+            return Features(scaled.astype(np.float32), complete, *changes)
+        matrix = np.empty((count, len(self.feature_names)), dtype=np.float32)
+        matrix[:, :column] = scaled
+        if self.products:
+            left, right = self._product_pairs
+            matrix[:, column : column + len(left)] = scaled[:, left] * scaled[:, right]
+            column += len(left)
         for calendar in self.calendar:
             seconds = here[:, self.table.index(calendar.name)]
             for part in calendar.parts:
@@ -153,6 +149,16 @@ class Transform(Frozen):
             row = int(np.flatnonzero(~complete)[0])
             raise InputError(f"needs {self.history_rows} earlier rows in 'history', each with its values", row=row)
         return Features(matrix, complete, *changes)
+
+    def _scaled(self, here: Floats, changes: NDArray[np.int64]) -> Floats:
+        """The numeric columns clipped, imputed and standardised, which is counted in `changes`."""
+        if not self.numeric:
+            return here[:, :0]
+        fits = self._numeric_fits
+        values, missing, clipped = fits.clean(here)
+        if not isinstance(missing, int):
+            changes[0, fits.index], changes[1, fits.index] = clipped, missing
+        return fits.scale(values)
 
     def _history(self, fit: HistoryFit, rows: Rows, complete: NDArray[np.bool_]) -> Iterator[Floats]:
         """The column's lags, then its rolling mean and std; marks the rows whose history is incomplete."""
