@@ -57,6 +57,7 @@ class App:
 
     def __init__(self, model: Model | None, settings: Settings, board: Board | None = None, worker: int = 0) -> None:
         self._settings = settings
+        self._access_log = settings.access_log
         self._loop = asyncio.get_running_loop()
         self._board = board or Board.private()
         self._worker = worker
@@ -138,7 +139,7 @@ class App:
                 raise NotFoundError(f"no such path: {path}")  # noqa: TRY301  # the one handler is below
         except Exception as error:  # noqa: BLE001  # the one handler: every error becomes an answer
             status = self._refuse(scope, proto, error, served, started)
-        if self._settings.access_log:
+        if self._access_log:
             log.info(
                 "request",
                 extra={

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
-from inference.queueing import Job, Part, Queue, Reply, hold_s
+from inference.queueing import Job, Part, Queue, Reply, hold_s, share
 from inference.telemetry import Cell, Recorder
 
 TURN_S = 0.001
@@ -168,9 +168,9 @@ class Batcher:
         self._due = False
         until = perf_counter() + TURN_S
         while parts := self._queue.take(self._max_batch_rows):  # none: their callers gave up
-            rows = sum([part.stop - part.start for part in parts])
+            rows = sum([stop - start for _, start, stop in parts])
             now = self._loop.time()
-            self._recorder.batch(rows, [now - part.job.arrived for part in parts if part.start == 0])
+            self._recorder.batch(rows, [now - job.arrived for job, start, _ in parts if start == 0])
             work = Work()
             if rows > self._inline_rows:
                 self._free -= 1
@@ -207,22 +207,25 @@ class Batcher:
             work.model_s += perf_counter() - transformed
         except InputError as error:
             if len(parts) == 1:
-                return [_shifted(error, parts[0].start)]
+                return [_shifted(error, parts[0][1])]
             middle = len(parts) // 2
             return [*self._compute(parts[:middle], work), *self._compute(parts[middle:], work)]
         except Exception as error:  # noqa: BLE001  # whatever a model raises: a 500 for its callers, the server stays up
-            log.exception("the model failed", extra={"rows": sum(part.stop - part.start for part in parts)})
+            log.exception("the model failed", extra={"rows": sum(stop - start for _, start, stop in parts)})
             self._loop.call_soon_threadsafe(self._on_failure, error)
             return [ModelError("the model failed on these rows") for _ in parts]
         if len(parts) == 1:
             return [together]
-        ends = list(accumulate(part.stop - part.start for part in parts))
-        return [together.part(start, stop) for start, stop in pairwise([0, *ends])]
+        outcomes, place = [], 0
+        for _, start, stop in parts:
+            outcomes.append(together.part(place, place + stop - start))
+            place += stop - start
+        return outcomes
 
     def _read(self, parts: Sequence[Part]) -> Rows:
         """The typed rows of a batch; JSON values are read all together where nothing else stands between them."""
-        given = [part.rows for part in parts]
-        if not any(isinstance(rows, Rows) for rows in given):
+        given = list(map(share, parts))
+        if Rows not in set(map(type, given)):
             return self._model.read(list(chain.from_iterable(given)) if len(given) > 1 else given[0])  # type: ignore[arg-type]
         return Rows.concat([rows if isinstance(rows, Rows) else self._model.read(rows) for rows in given])
 
@@ -230,17 +233,16 @@ class Batcher:
         self._recorder.took("transform", work.transform_s)
         self._recorder.took("model", work.model_s)
         self._recorder.put(Cell.QUEUED, self._queue.rows)
-        for part, outcome in zip(parts, outcomes, strict=True):
-            job = part.job
+        for (job, start, stop), outcome in zip(parts, outcomes, strict=True):
             if job.future.done():  # its caller gave up, or an earlier part failed
                 continue
             if isinstance(outcome, Exception):
                 job.future.set_exception(outcome)
-            elif part.stop - part.start == job.count:
+            elif stop - start == job.count:
                 self._answer(job, outcome)
             else:
                 answers = job.answers = job.answers or {}
-                answers[part.start] = outcome
+                answers[start] = outcome
                 if sum(map(len, answers.values())) == job.count:
                     self._answer(job, joined([answers[start] for start in sorted(answers)]))
 

@@ -43,23 +43,16 @@ class Job:
     answers: dict[int, Predictions] | None = None
 
 
-class Part:
-    """Rows start..stop of a job: its share of one batch. Made for every request: plain for speed."""
+Part = tuple[Job, int, int]
+"""Rows start..stop of a job: its share of one batch. A plain tuple, since one is made for every request."""
 
-    __slots__ = ("job", "start", "stop")
 
-    def __init__(self, job: Job, start: int, stop: int) -> None:
-        self.job = job
-        self.start = start
-        self.stop = stop
-
-    @property
-    def rows(self) -> Rows | Sequence[Any]:
-        """The rows of this part, with their histories."""
-        job = self.job
-        if self.stop - self.start == job.count:
-            return job.rows
-        return cut(job.rows, self.start, self.stop) if isinstance(job.rows, Rows) else job.rows[self.start : self.stop]
+def share(part: Part) -> Rows | Sequence[Any]:
+    """The rows of a part, with their histories."""
+    job, start, stop = part
+    if stop - start == job.count:
+        return job.rows
+    return cut(job.rows, start, stop) if isinstance(job.rows, Rows) else job.rows[start:stop]
 
 
 def cut(rows: Rows, start: int, stop: int) -> Rows:
@@ -92,25 +85,26 @@ class Queue:
         the queue with the rest; one that fits into a batch is not split, but waits for the next.
         """
         parts: list[Part] = []
-        room = max_rows
-        while self._jobs and room > 0:
-            job = self._jobs.popleft()
+        room, jobs = max_rows, self._jobs
+        while jobs and room > 0:
+            job = jobs.popleft()
             start, left = job.taken, job.count - job.taken
             if job.future.done():
                 self.rows -= left
-                continue
-            if (
-                room < left <= max_rows and parts
-            ):  # it fits into a batch of its own: splitting it costs more than it saves
-                self._jobs.appendleft(job)
+            elif left <= room:
+                self.rows -= left
+                room -= left
+                job.taken = job.count
+                parts.append((job, start, job.count))
+            elif left <= max_rows and parts:  # it fits into a batch of its own: splitting it costs more than it saves
+                jobs.appendleft(job)
                 break
-            self.rows -= left
-            share = min(left, room)
-            parts.append(Part(job, start, start + share))
-            job.taken += share
-            room -= share
-            if share < left:  # then there is no room left, and the loop ends
+            else:
+                self.rows -= left
+                job.taken += room
+                parts.append((job, start, job.taken))
                 self.push(job)
+                break
         return parts
 
 

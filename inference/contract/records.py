@@ -223,7 +223,8 @@ class RecordReader:
         matrix: Floats = np.empty((len(values), len(self.names)), dtype=np.float64)
         matrix[:, :target] = values[:, :target]
         matrix[:, target] = NAN
-        matrix[:, target + 1 :] = values[:, target:]
+        if target < values.shape[1]:
+            matrix[:, target + 1 :] = values[:, target:]
         return Rows.alone(matrix)
 
     def read_texts(self, cells: Sequence[Sequence[str]], names: tuple[str, ...]) -> Rows:

@@ -333,7 +333,7 @@ def job(count: int, arrived: float = 0.0) -> Job:
 
 
 def taken(queue: Queue, max_rows: int) -> list[tuple[int, int]]:
-    return [(part.start, part.stop) for part in queue.take(max_rows)]
+    return [(start, stop) for _, start, stop in queue.take(max_rows)]
 
 
 def test_the_queue_counts_what_waits() -> None:
