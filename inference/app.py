@@ -202,7 +202,7 @@ class App:
             async with asyncio.timeout(deadline_s):
                 body = await self._invocations.body(proto) if scope.method == "POST" else b""
         except TimeoutError:
-            raise SlowRequestError(f"the body did not arrive within {deadline_s:g} s") from None
+            raise SlowRequestError(deadline_s) from None
         status, content = await models.manage(scope.method, unquote(name) or None, scope.query_string, body)
         proto.response_bytes(status, JSON_HEADERS, content)
         return None, status

@@ -66,6 +66,9 @@ class SlowRequestError(ServingError):
     kind = "slow_request"
     remedy = "send the whole body at once"
 
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(f"the body did not arrive within {deadline_s:g} s")
+
 
 class PayloadTooLargeError(ServingError):
     """The body is larger than SAGEMAKER_MAX_PAYLOAD_IN_MB."""

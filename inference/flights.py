@@ -95,7 +95,7 @@ class Flights:
         if flight.gone:
             return CallerGoneError("the caller closed its connection")
         if flight.phase is Phase.READING:
-            return SlowRequestError(f"the body did not arrive within {self._deadline_s:g} s")
+            return SlowRequestError(self._deadline_s)
         return DeadlineError(f"no answer within {self._deadline_s:g} s")
 
 
