@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (inherited := supervisor.inherited(os.environ)) is None:
             supervisor.supervise(given.model, settings)
         else:
-            from inference import worker  # noqa: PLC0415  # granian: not needed by the supervisor
+            from inference import worker  # noqa: PLC0415  # the event loop's library: not needed by the supervisor
 
             worker.work(given.model, settings, inherited)
     except (StartError, ContractError) as error:
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def run() -> NoReturn:
     """`main`, then the end of this process, without Python's own clean-up.
 
-    granian's threads may still hold Python objects for a moment; letting go of them while the interpreter is being
-    torn down aborts the process (exit code 134), now and then. Everything was answered and closed by then.
+    Python would wait for the threads of batches that nobody waits for any more: their callers were told so when the
+    time to drain was over. Everything was answered and closed by then.
     """
     code = main()
     sys.stdout.flush()

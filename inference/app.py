@@ -1,25 +1,23 @@
-"""The RSGI application: GET /ping, POST /invocations, GET /metrics, and /models. One instance a worker process."""
+"""The application: GET /ping, POST /invocations, GET /metrics, and /models. One instance a worker process."""
 
 from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import Protocol
 from urllib.parse import unquote
-
-from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]  # granian does not mark what it re-exports
 
 from inference import exposition
 from inference.batcher import Batcher
 from inference.board import Board, State
 from inference.cache import Cache
-from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, SlowRequestError, problem
+from inference.errors import MethodNotAllowedError, NotFoundError, NotReadyError, ServingError, problem
+from inference.exchange import Exchange
 from inference.flights import SWEEP_S, Flights
-from inference.invocation import UNVERIFIED, Invocations, Served
+from inference.invocation import JSON_HEADERS, UNVERIFIED, Invocations, Served
 from inference.logs import log
+from inference.management import Management, Models
 from inference.model import Model
 from inference.refusals import INFERENCE_ID, Refusals
-from inference.reply import JSON_HEADERS
 from inference.settings import Settings
 from inference.telemetry import Cell, Recorder
 
@@ -34,19 +32,6 @@ MEND_S = 1.0
 BEAT_S = 1.0
 SILENT_S = 15.0
 """A worker whose event loop has not turned for so long is not ready."""
-
-
-class Models(Protocol):
-    """Multi-model mode: what answers below /models."""
-
-    async def manage(self, method: str, name: str | None, query: str, body: bytes) -> tuple[int, bytes]:
-        """List, load, describe or unload; status and JSON body."""
-
-    def use(self, name: str) -> Served:
-        """The loaded model of that name; raises ModelNotFoundError."""
-
-    def waiting(self) -> None:
-        """Say in each model's counters how many rows wait for it."""
 
 
 class App:
@@ -64,8 +49,8 @@ class App:
         self._recorder = self._board.recorder(worker)
         limit = -(-settings.max_requests // self._board.workers)
         self._flights = Flights(limit=limit, deadline_s=settings.deadline_s)
-        self._invocations = Invocations(settings, self._flights)
         self._refusals = Refusals()
+        self._invocations = Invocations(self._flights, self._refusals)
         self._only = self.serve(model, self._recorder) if model is not None else None
         self.models: Models | None = None
         self._mending: asyncio.Task[None] | None = None
@@ -122,51 +107,66 @@ class App:
             self._only.batcher.close()
         self._invocations.close()
 
-    async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
-        """Answer one request, whatever happens to it."""
-        started = perf_counter()
-        path, status, served = scope.path, 200, self._only
+    def begin(self, exchange: Exchange) -> None:
+        """The headers are here: refuse now what need not be read."""
+        self._route(exchange, whole=False)
+
+    def complete(self, exchange: Exchange) -> None:
+        """The whole request is here."""
+        if (flight := self._flights.find(exchange)) is not None:
+            flight.arrived()
+        else:
+            self._route(exchange, whole=True)
+
+    def refuse(self, exchange: Exchange, error: ServingError) -> None:
+        """The request cannot be read."""
+        self._watch(exchange)
+        if (flight := self._flights.find(exchange)) is not None:
+            flight.fail(error)
+        else:
+            self._refusals.answer(exchange, error, self._recorder)
+
+    def gone(self, exchange: Exchange) -> None:
+        """The caller has closed the connection before the answer."""
+        self._flights.gone(exchange)
+
+    def _route(self, exchange: Exchange, *, whole: bool) -> None:
+        """Do what is asked; whatever happens becomes an answer."""
+        self._watch(exchange)
+        path = exchange.path
         try:
-            if path == "/invocations" and served is not None:
-                await self._invocations.answer(scope, proto, started, served)
+            if path == "/invocations" and self._only is not None:
+                self._invoke(exchange, self._only, whole=whole)
             elif path == "/ping":
-                self._ping(scope, proto)
+                self._ping(exchange)
             elif path == "/metrics":
-                self._metrics(scope, proto)
+                self._metrics(exchange)
             elif self.models is not None and path.startswith("/models"):
-                served, status = await self._models(scope, proto, started, self.models)
+                self._models(exchange, self.models, whole=whole)
             else:
                 raise NotFoundError(f"no such path: {path}")  # noqa: TRY301  # the one handler is below
         except Exception as error:  # noqa: BLE001  # the one handler: every error becomes an answer
-            status = self._refuse(scope, proto, error, served, started)
-        if self._access_log:
-            log.info(
-                "request",
-                extra={
-                    "method": scope.method,
-                    "path": path,
-                    "status": status,
-                    "ms": round((perf_counter() - started) * 1000, 3),
-                    "inference_id": scope.headers.get(INFERENCE_ID),
-                },
-            )
+            self._refusals.answer(exchange, error, self._recorder)
 
-    def _refuse(
-        self, scope: Scope, proto: HTTPProtocol, error: Exception, served: Served | None, started: float
-    ) -> int:
-        recorder = served.recorder if served is not None else self._recorder
-        status = self._refusals.answer(scope, proto, error, recorder)
-        recorder.answered(status, perf_counter() - started)
-        return status
+    def _invoke(self, exchange: Exchange, served: Served, *, whole: bool) -> None:
+        try:
+            invocation = self._invocations.enter(exchange, served)
+        except Exception as error:  # noqa: BLE001  # counted for this model, not for the server
+            self._refusals.answer(exchange, error, served.recorder)
+            return
+        if whole:
+            invocation.arrived()
+        else:
+            invocation.announce()
 
-    def _ping(self, scope: Scope, proto: HTTPProtocol) -> None:
-        if scope.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(scope.method, scope.path, "GET")
+    def _ping(self, exchange: Exchange) -> None:
+        if exchange.method not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(exchange.method, exchange.path, "GET")
         if (reason := self._not_ready()) is None:
-            proto.response_bytes(200, JSON_HEADERS, b'{"status":"ready"}')
+            exchange.respond(200, JSON_HEADERS, b'{"status":"ready"}')
         else:  # neither counted nor logged: whoever starts a server asks again and again
             answer = problem(NotReadyError(reason))
-            proto.response_bytes(answer.status, answer.headers, answer.body)
+            exchange.respond(answer.status, answer.headers, answer.body)
 
     def _not_ready(self) -> str | None:
         """Why the server is not ready, if it is not: all workers must be."""
@@ -178,34 +178,31 @@ class App:
                 return f"worker {worker} has not stirred for {SILENT_S:g} s"
         return None
 
-    def _metrics(self, scope: Scope, proto: HTTPProtocol) -> None:
-        if scope.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(scope.method, scope.path, "GET")
-        proto.response_bytes(200, [("content-type", exposition.PROMETHEUS)], exposition.prometheus(self._board))
+    def _metrics(self, exchange: Exchange) -> None:
+        if exchange.method not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(exchange.method, exchange.path, "GET")
+        exchange.respond(200, (("content-type", exposition.PROMETHEUS),), exposition.prometheus(self._board))
 
-    async def _models(
-        self, scope: Scope, proto: HTTPProtocol, started: float, models: Models
-    ) -> tuple[Served | None, int]:
-        """The model that was asked, if one was, and the status."""
-        _, _, name, *rest = [*scope.path.split("/"), ""]
+    def _models(self, exchange: Exchange, models: Models, *, whole: bool) -> None:
+        """Ask a model, or change which there are."""
+        _, _, name, *rest = [*exchange.path.split("/"), ""]
         if name and rest[:1] == ["invoke"]:
-            served = models.use(unquote(name))
-            try:
-                await self._invocations.answer(scope, proto, started, served)
-            except Exception as error:  # noqa: BLE001  # counted for this model, not for the server
-                return served, self._refuse(scope, proto, error, served, started)
-            return served, 200
+            self._invoke(exchange, models.use(unquote(name)), whole=whole)
+            return
         if rest not in ([], [""]):
-            raise NotFoundError(f"no such path: {scope.path}")
-        deadline_s = self._settings.deadline_s
-        try:
-            async with asyncio.timeout(deadline_s):
-                body = await self._invocations.body(proto) if scope.method == "POST" else b""
-        except TimeoutError:
-            raise SlowRequestError(deadline_s) from None
-        status, content = await models.manage(scope.method, unquote(name) or None, scope.query_string, body)
-        proto.response_bytes(status, JSON_HEADERS, content)
-        return None, status
+            raise NotFoundError(f"no such path: {exchange.path}")
+        change = Management(exchange, unquote(name) or None, models, self._flights, self._refuse)
+        if whole or exchange.method != "POST":
+            change.arrived()
+        else:
+            self._flights.enter(change)
+
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        self._refusals.answer(exchange, error, self._recorder)
+
+    def _watch(self, exchange: Exchange) -> None:
+        if self._access_log and exchange.on_answer is None:
+            exchange.on_answer = _tell
 
     def _failed(self, error: Exception) -> None:
         if self._only is None:  # of several models one fails: its callers are told so, and the others are well
@@ -239,3 +236,17 @@ class App:
     def _beat(self) -> None:
         self._board.beat(self._worker)
         self._beater = self._loop.call_later(BEAT_S, self._beat)
+
+
+def _tell(exchange: Exchange, status: int) -> None:
+    """A line of the access log."""
+    log.info(
+        "request",
+        extra={
+            "method": exchange.method,
+            "path": exchange.path,
+            "status": status,
+            "ms": round((perf_counter() - exchange.started) * 1000, 3),
+            "inference_id": exchange.headers.get(INFERENCE_ID),
+        },
+    )

@@ -23,7 +23,7 @@ from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
-from inference.queueing import Job, Part, Queue, Reply, hold_s, share
+from inference.queueing import Caller, Job, Part, Queue, hold_s, share
 from inference.telemetry import Cell, Recorder
 
 TURN_S = 0.001
@@ -86,7 +86,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(model.lanes, thread_name_prefix="predict")
         self._queue = Queue()
         self._free = model.lanes  # how many more batches may be computed now
-        self._written: list[tuple[Reply, asyncio.Future[Predictions], Predictions]] = []
+        self._written: list[Caller] = []
         self._due = False  # a batch is formed at the end of this turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._arriving = 0
@@ -109,11 +109,20 @@ class Batcher:
         """How many rows wait for a batch."""
         return self._queue.rows
 
-    def submit(self, rows: Rows | Sequence[Any], reply: Reply | None = None) -> asyncio.Future[Predictions]:
-        """The answers to come, in the order of the rows; cancelling the future takes the rows off the queue.
+    def submit(self, rows: Rows | Sequence[Any]) -> asyncio.Future[Predictions]:
+        """The answers to come, as `enqueue` gives them; cancelling the future takes the rows off the queue.
+
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        future: asyncio.Future[Predictions] = self._loop.create_future()
+        self.enqueue(rows, Promise(future))
+        return future
+
+    def enqueue(self, rows: Rows | Sequence[Any], caller: Caller) -> None:
+        """Have the caller told the answers, in the order of the rows, together with others of that turn of the loop.
 
         `rows` may be JSON values that were not read yet: they are read with the rest of their batch, which is cheaper.
-        A `reply` is written and sent before the future is done, together with the others of its turn of the loop.
 
         Raises:
             OverloadedError: the queue is full.
@@ -122,11 +131,9 @@ class Batcher:
         waiting = self._queue.rows
         if waiting and waiting + count > self._max_queue_rows:
             raise OverloadedError(f"{waiting} rows are waiting, the queue holds {self._max_queue_rows}")
-        future: asyncio.Future[Predictions] = self._loop.create_future()
-        self._queue.push(Job(rows, future, self._loop.time(), count, reply))
+        self._queue.push(Job(rows, caller, self._loop.time(), count))
         if self._free and not self._due:
             self._plan()
-        return future
 
     def close(self) -> None:
         """Give the thread back; nothing may be submitted any more."""
@@ -234,39 +241,61 @@ class Batcher:
         self._recorder.took("model", work.model_s)
         self._recorder.put(Cell.QUEUED, self._queue.rows)
         for (job, start, stop), outcome in zip(parts, outcomes, strict=True):
-            if job.future.done():  # its caller gave up, or an earlier part failed
+            caller = job.caller
+            if caller.done:  # it gave up, or an earlier part failed
                 continue
             if isinstance(outcome, Exception):
-                job.future.set_exception(outcome)
+                caller.fail(outcome)
             elif stop - start == job.count:
-                self._answer(job, outcome)
+                self._answer(caller, outcome)
             else:
                 answers = job.answers = job.answers or {}
                 answers[start] = outcome
                 if sum(map(len, answers.values())) == job.count:
-                    self._answer(job, joined([answers[start] for start in sorted(answers)]))
+                    self._answer(caller, joined([answers[start] for start in sorted(answers)]))
 
-    def _answer(self, job: Job, predictions: Predictions) -> None:
-        if job.reply is None:
-            job.future.set_result(predictions)
-            return
+    def _answer(self, caller: Caller, predictions: Predictions) -> None:
         try:
-            job.reply.write(predictions)
+            caller.write(predictions)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this caller's answer that cannot be written
-            job.future.set_exception(error)
+            caller.fail(error)
         else:
-            self._written.append((job.reply, job.future, predictions))
+            self._written.append(caller)
 
     def _send_written(self) -> None:
-        """Send the answers of this turn in one go, and let their requests end."""
+        """Send the answers of this turn in one go."""
         written, self._written = self._written, []
-        for reply, future, predictions in written:
+        for caller in written:
             try:
-                reply.send()
-            except Exception as error:  # noqa: BLE001  # one caller's connection; the others get theirs
-                future.set_exception(error)
-            else:
-                future.set_result(predictions)
+                caller.send()
+            except Exception as error:  # noqa: BLE001  # one caller's answer; the others get theirs
+                caller.fail(error)
+
+
+class Promise:
+    """A caller who waits for a future."""
+
+    def __init__(self, future: asyncio.Future[Predictions]) -> None:
+        self._future = future
+        self._predictions: Predictions | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is answered, or was cancelled."""
+        return self._future.done()
+
+    def write(self, predictions: Predictions) -> None:
+        """Keep the answers."""
+        self._predictions = predictions
+
+    def send(self) -> None:
+        """Give the answers."""
+        if self._predictions is not None and not self._future.done():
+            self._future.set_result(self._predictions)
+
+    def fail(self, error: Exception) -> None:
+        """Give the error."""
+        self._future.set_exception(error)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

@@ -13,7 +13,7 @@ import orjson
 
 from inference.contract.errors import ContractError, InputError, UnsupportedContentTypeError
 
-Headers = list[tuple[str, str]]
+Headers = tuple[tuple[str, str], ...]
 
 MAX_TEXT = 500
 """Characters of an error text on the wire and in the log: a caller's 6 MB text must not come back whole."""
@@ -30,6 +30,33 @@ class ServingError(Exception):
     kind: ClassVar[str] = "server"
     remedy: ClassVar[str | None] = None
     retry_after_s: ClassVar[int | None] = None
+
+
+class MalformedError(ServingError):
+    """What a caller sent is not HTTP."""
+
+    status = 400
+    kind = "malformed"
+    remedy = "send an HTTP/1.1 request"
+
+
+class SlowHeadError(ServingError):
+    """A request's first line and headers did not arrive in time."""
+
+    status = 408
+    kind = "slow_request"
+    remedy = "send the whole request at once"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the headers did not arrive within {timeout_s:g} s")
+
+
+class HeadTooLargeError(ServingError):
+    """The headers are longer than is read."""
+
+    status = 431
+    kind = "malformed"
+    remedy = "send fewer or shorter headers"
 
 
 class NotFoundError(ServingError):
@@ -178,7 +205,7 @@ def problem(error: Exception) -> Problem:
     content: dict[str, Any] = {}
     remedy: str | None = ModelError.remedy
     kind = "server"
-    headers: Headers = [("content-type", "application/json")]
+    headers: Headers = (("content-type", "application/json"),)
     match error:
         case UnsupportedContentTypeError():
             status, remedy = UnsupportedMediaTypeError.status, UnsupportedMediaTypeError.remedy
@@ -189,11 +216,9 @@ def problem(error: Exception) -> Problem:
         case ServingError():
             status, remedy, kind = error.status, error.remedy, error.kind
             if error.retry_after_s is not None:
-                headers.append(("retry-after", str(error.retry_after_s)))
-            if isinstance(error, PayloadTooLargeError | SlowRequestError):  # the rest of the body is not read
-                headers.append(("connection", "close"))
+                headers += (("retry-after", str(error.retry_after_s)),)
             if isinstance(error, MethodNotAllowedError):
-                headers.append(("allow", error.allowed))
+                headers += (("allow", error.allowed),)
         case ContractError():
             status = ModelError.status
         case _:

@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from time import perf_counter
 from typing import Any, TypeVar
-
-from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]  # granian does not mark what it re-exports
 
 from inference.batcher import Batcher
 from inference.cache import Cache
 from inference.contract import codecs
 from inference.contract.errors import UnsupportedContentTypeError
+from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import (
+    Headers,
     MethodNotAllowedError,
     NotAcceptableError,
     NotReadyError,
-    PayloadTooLargeError,
     ServingError,
 )
-from inference.flights import Flights, Phase
+from inference.exchange import Exchange
+from inference.flights import Flights
 from inference.model import Model
-from inference.reply import CUSTOM_ATTRIBUTES, Reply
-from inference.settings import Settings
+from inference.refusals import Refusals
 from inference.telemetry import Recorder
 
 T = TypeVar("T")
@@ -40,6 +40,10 @@ INLINE_ANSWERS = 2_000
 """Likewise for the rows of an answer."""
 RAW_ROWS = 64
 """A JSON request of at most so many rows is read together with the rest of its batch."""
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+VERSION = "x-sagestage-model-version"
+LATENCY_MS = "x-sagestage-latency-ms"
+JSON_HEADERS: Headers = (("content-type", codecs.JSON),)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,83 +60,149 @@ class Served:
 class Invocations:
     """Answers invocations, on one event loop, with one thread for what takes long to read or write."""
 
-    def __init__(self, settings: Settings, flights: Flights) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._flights = flights
-        self._max_bytes = settings.max_payload_bytes
+    def __init__(self, flights: Flights, refusals: Refusals) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.flights = flights
+        self.refusals = refusals
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="codec")
 
-    async def answer(self, scope: Scope, proto: HTTPProtocol, started: float, served: Served) -> None:
-        """Answer one request and count it. Raises what is wrong with it; then it is neither answered nor counted."""
-        task = asyncio.current_task(self._loop)
-        assert task is not None  # noqa: S101  # granian runs every request as a task
-        flight = self._flights.enter(task, proto)
-        reply: Reply | None = None
-        try:
-            get = scope.headers.get
-            content_type = get("content-type")
-            if scope.method != "POST" or not served.verified:
-                raise _not_now(scope)
-            media_type, accept = _types(content_type, get("accept"))
-            batcher = served.batcher
-            ticket = batcher.announce()
-            try:
-                body = await proto() if self._fits(get("content-length")) else await self.body(proto)
-            finally:
-                batcher.arrived(ticket)
-            flight.phase = Phase.ANSWERING
-            if len(body) > (INLINE_NPY_BYTES if media_type == codecs.NPY else INLINE_BYTES):
-                rows: Any = await self.threaded(partial(_decode, served.model, body, media_type, content_type))
-            else:
-                rows = _rows(served.model, body, media_type, content_type)
-            reply = Reply(proto, accept, started, served.model.version, served.recorder, get(CUSTOM_ATTRIBUTES))
-            if len(rows) > INLINE_ANSWERS:
-                await self.threaded(partial(reply.write, await batcher.submit(rows)))
-                reply.send()
-            elif served.cache is None or isinstance(rows, Rows):
-                await batcher.submit(rows, reply)
-            else:
-                reply.write(await served.cache.get(rows, batcher.submit, served.recorder))
-                reply.send()
-        except asyncio.CancelledError:
-            if reply is None or not reply.sent:  # else it was given up between its answer and the end of its task
-                raise self._flights.given_up(flight) from None
-        finally:
-            self._flights.leave(task)
-
-    async def body(self, proto: HTTPProtocol) -> bytes:
-        """The whole body of unknown length, counted as it comes. Raises PayloadTooLargeError."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in proto:
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+    def enter(self, exchange: Exchange, served: Served) -> Invocation:
+        """Admit a request whose headers are here. Raises what is wrong with it; it is not counted then."""
+        get = exchange.headers.get
+        if exchange.method != "POST" or not served.verified:
+            raise _not_now(exchange)
+        content_type = get("content-type")
+        media_type, accept = _types(content_type, get("accept"))
+        invocation = Invocation(self, exchange, served, media_type, accept, content_type)
+        self.flights.enter(invocation)
+        return invocation
 
     def threaded(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Have the thread do something that takes long."""
-        return self._loop.run_in_executor(self._threads, work)
+        return self.loop.run_in_executor(self._threads, work)
 
     def close(self) -> None:
         """Give the thread back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fits(self, length: str | None) -> bool:
-        """Whether the body's length is known and within the limit. Raises PayloadTooLargeError when it is beyond."""
-        if length is None:
-            return False
-        if int(length) > self._max_bytes:
-            raise PayloadTooLargeError(f"the body is larger than {self._max_bytes} bytes: {length}")
-        return True
+
+class Invocation:
+    """One request to a model, from its headers to its answer. Made for every request: plain for speed."""
+
+    __slots__ = (
+        "_accept", "_all", "_content", "_content_type", "_headers", "_media_type", "_served", "_task", "_ticket",
+        "_took_s", "deadline", "done", "exchange", "reading",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        everyone: Invocations,
+        exchange: Exchange,
+        served: Served,
+        media_type: str,
+        accept: str,
+        content_type: str | None,
+    ) -> None:
+        self._all = everyone
+        self._served = served
+        self._media_type = media_type
+        self._accept = accept
+        self._content_type = content_type
+        self._task: asyncio.Task[None] | None = None
+        self._ticket: int | None = None
+        self.exchange = exchange
+        self.deadline = 0.0
+        self.reading = True
+        self.done = False
+
+    def announce(self) -> None:
+        """The body is on the way: a batch may wait for it."""
+        self._ticket = self._served.batcher.announce()
+
+    def arrived(self) -> None:
+        """The body is whole: queue its rows."""
+        self.reading = False
+        self._not_awaited()
+        try:
+            self._take(self.exchange.body)
+        except Exception as error:  # noqa: BLE001  # whatever it is becomes this caller's answer
+            self.fail(error)
+
+    def write(self, predictions: Predictions) -> None:
+        """Encode the answer; `send` may follow."""
+        known = perf_counter()
+        accept, version = self._accept, self._served.model.version
+        latency_ms = int((known - self.exchange.started) * 1e6) / 1e3  # round() takes five times as long
+        self._content = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
+        headers = JSON_HEADERS
+        if accept != codecs.JSON:
+            headers = (("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms)))
+        if (attributes := self.exchange.headers.get(CUSTOM_ATTRIBUTES)) is not None:
+            headers = (*headers, (CUSTOM_ATTRIBUTES, attributes))
+        self._headers = headers
+        self._took_s = perf_counter() - known
+
+    def send(self) -> None:
+        """Hand what was written to the caller's connection, and count the request."""
+        if not self.done:
+            exchange = self.exchange
+            exchange.respond(200, self._headers, self._content)
+            self.done = True
+            self._all.flights.leave(self)
+            self._served.recorder.good(perf_counter() - exchange.started, self._took_s)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller what is wrong, and compute nothing more."""
+        if not self.done:
+            self.done = True
+            self._not_awaited()
+            if self._task is not None:
+                self._task.cancel()
+            self._all.flights.leave(self)
+            self._all.refusals.answer(self.exchange, error, self._served.recorder)
+
+    def _take(self, body: bytes | memoryview) -> None:
+        served, media_type = self._served, self._media_type
+        if len(body) > (INLINE_NPY_BYTES if media_type == codecs.NPY else INLINE_BYTES):
+            self._task = self._all.loop.create_task(self._slowly(None))
+            return
+        rows = _rows(served.model, body, media_type, self._content_type)
+        if len(rows) > INLINE_ANSWERS or (served.cache is not None and not isinstance(rows, Rows)):
+            self._task = self._all.loop.create_task(self._slowly(rows))
+        else:
+            served.batcher.enqueue(rows, self)
+
+    async def _slowly(self, rows: Rows | Sequence[Any] | None) -> None:
+        """What takes long is done on the thread; what was asked before may be in the cache."""
+        served, threaded = self._served, self._all.threaded
+        try:
+            if rows is None:
+                read = partial(_decode, served.model, self.exchange.body, self._media_type, self._content_type)
+                rows = await threaded(read)
+            if served.cache is not None and not isinstance(rows, Rows):
+                predictions = await served.cache.get(rows, served.batcher.submit, served.recorder)
+            else:
+                predictions = await served.batcher.submit(rows)
+            if len(rows) > INLINE_ANSWERS:
+                await threaded(partial(self.write, predictions))
+            else:
+                self.write(predictions)
+            self.send()
+        except Exception as error:  # noqa: BLE001  # as above
+            self._task = None
+            self.fail(error)
+
+    def _not_awaited(self) -> None:
+        if self._ticket is not None:
+            self._served.batcher.arrived(self._ticket)
+            self._ticket = None
 
 
-def _not_now(scope: Scope) -> ServingError:
+def _not_now(exchange: Exchange) -> ServingError:
     """Why a request is not even read."""
-    return (
-        NotReadyError(UNVERIFIED) if scope.method == "POST" else MethodNotAllowedError(scope.method, scope.path, "POST")
-    )
+    if exchange.method == "POST":
+        return NotReadyError(UNVERIFIED)
+    return MethodNotAllowedError(exchange.method, exchange.path, "POST")
 
 
 @lru_cache(maxsize=256)  # callers send the same few headers again and again
@@ -147,7 +217,7 @@ def _types(content_type: str | None, accept: str | None) -> tuple[str, str]:
         raise NotAcceptableError(str(error)) from None
 
 
-def _rows(model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
+def _rows(model: Model, body: bytes | memoryview, media_type: str, content_type: str | None) -> Rows | Sequence[Any]:
     """The rows of a body: typed, or for a small one in JSON as they were sent, to be read with their batch."""
     if media_type in (codecs.JSON, codecs.JSON_LINES):
         instances = codecs.instances(body, media_type)
@@ -155,5 +225,5 @@ def _rows(model: Model, body: bytes, media_type: str, content_type: str | None) 
     return _decode(model, body, media_type, content_type)
 
 
-def _decode(model: Model, body: bytes, media_type: str, content_type: str | None) -> Rows:
+def _decode(model: Model, body: bytes | memoryview, media_type: str, content_type: str | None) -> Rows:
     return codecs.decode(body, media_type, model.reader, header=codecs.csv_header(content_type))

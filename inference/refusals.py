@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from granian.rsgi import (  # type: ignore[attr-defined]  # granian does not mark what it re-exports
-    HTTPProtocol,
-    ProtocolClosed,
-    ProtocolError,
-    Scope,
-)
+from time import perf_counter
 
 from inference.contract.errors import ContractError
-from inference.errors import CallerGoneError, OverloadedError, ServingError, problem
+from inference.errors import OverloadedError, ServingError, problem
+from inference.exchange import Exchange
 from inference.logs import log
 from inference.telemetry import Recorder
 
@@ -24,31 +20,26 @@ class Refusals:
     def __init__(self) -> None:
         self._overloads = 0
 
-    def answer(self, scope: Scope, proto: HTTPProtocol, error: Exception, recorder: Recorder) -> int:
-        """Answer, count and log; the status."""
+    def answer(self, exchange: Exchange, error: Exception, recorder: Recorder) -> None:
+        """Answer, count and log."""
         if isinstance(error, OverloadedError):
-            recorder.failed(error.kind)
+            answer = OVERLOADED
             self._overloads += 1
-            proto.response_bytes(OVERLOADED.status, OVERLOADED.headers, OVERLOADED.body)
-            return OVERLOADED.status
-        cut = isinstance(error, ProtocolClosed | ProtocolError)
-        if cut:
-            error = CallerGoneError("the caller closed its connection in the middle of its body")
-        answer = problem(error)
-        recorder.failed(answer.kind)
-        fields = {
-            "status": answer.status,
-            "path": scope.path,
-            "error": answer.text,
-            "inference_id": scope.headers.get(INFERENCE_ID),
-        }
-        if isinstance(error, ServingError | ContractError):
-            log.warning("refused", extra=fields)
         else:
-            log.error("a fault of the server", extra=fields, exc_info=error)
-        if not cut:  # else there is nobody to answer
-            proto.response_bytes(answer.status, answer.headers, answer.body)
-        return answer.status
+            answer = problem(error)
+            fields = {
+                "status": answer.status,
+                "path": exchange.path,
+                "error": answer.text,
+                "inference_id": exchange.headers.get(INFERENCE_ID),
+            }
+            if isinstance(error, ServingError | ContractError):
+                log.warning("refused", extra=fields)
+            else:
+                log.error("a fault of the server", extra=fields, exc_info=error)
+        recorder.failed(answer.kind)
+        recorder.answered(answer.status, perf_counter() - exchange.started)
+        exchange.respond(answer.status, answer.headers, answer.body)
 
     def tell(self) -> None:
         """Log how many requests the full queue refused since the last time."""

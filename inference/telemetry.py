@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-STATUSES = (200, 400, 404, 405, 406, 408, 409, 413, 415, 424, 499, 500, 503, 504, 507)
+STATUSES = (200, 400, 404, 405, 406, 408, 409, 413, 415, 424, 431, 499, 500, 503, 504, 507)
 ERRORS = (
-    "input", "unsupported_media_type", "not_acceptable", "payload_too_large", "slow_request", "overloaded", "not_ready",
-    "stopping", "deadline", "caller_gone", "model", "server", "not_found", "method_not_allowed", "other",
+    "input", "malformed", "unsupported_media_type", "not_acceptable", "payload_too_large", "slow_request", "overloaded",
+    "not_ready", "stopping", "deadline", "caller_gone", "model", "server", "not_found", "method_not_allowed", "other",
 )  # fmt: skip
 STAGES = ("queue", "transform", "model", "encode", "request")
 """Where time goes: waiting for a batch, reading and transforming a batch, the forward pass of a batch, writing an

@@ -1,4 +1,4 @@
-"""One worker process: an event loop with granian in it, the application, and the channel to the supervisor."""
+"""One worker process: an event loop, the application, its listener, and the channel to the supervisor."""
 
 from __future__ import annotations
 
@@ -14,49 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.net import SocketHolder  # type: ignore[attr-defined]  # granian does not mark what it re-exports
-from granian.server.embed import Server
-
 from inference import model as models
 from inference.app import App
 from inference.board import Board, State
 from inference.contract.errors import ArtifactError, ContractError
 from inference.errors import StartError
+from inference.listener import CONNECTIONS, Listener
 from inference.logs import log
 from inference.multimodel import MultiModel
 from inference.settings import DRAIN_S, Settings
-from inference.sharing import BACKLOG, Channel
-
-CONNECTIONS = 16_384
-"""Open connections; requests are bounded by the settings, idle connections cost a few kilobytes each."""
-
+from inference.sharing import Channel
 
 GARBAGE = 50_000
 """So many new objects let Python's collector look for cycles; its default, 700, costs small requests 5 %."""
-
-
-class Embedded(Server):
-    """granian on this event loop, accepting from a socket that is listening already."""
-
-    def __init__(self, app: App, listener: int, settings: Settings) -> None:
-        super().__init__(
-            app,
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.RSGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            backpressure=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=round(1000 * settings.header_timeout_s)),
-            log_enabled=False,
-        )
-        self._listener = listener
-
-    def _init_shared_socket(self) -> None:
-        self._ssp = None
-        self._shd: Any = SocketHolder(self._listener, False, BACKLOG)  # type: ignore[call-arg]  # noqa: FBT003  # native: (fd, is a Unix socket, backlog)
 
 
 def work(path: Path | None, settings: Settings, fds: Sequence[int]) -> None:
@@ -91,9 +61,10 @@ async def _work(
     app = App(model, settings, board, number)
     if settings.multi_model:
         app.models = MultiModel(app, settings, board, number, channel)
-    server = Embedded(app, listener, settings)
-    stop: Callable[[], None] = server.stop
-    drain = partial(_drain, loop, stop, app)
+    server = Listener(
+        app, listener, max_body_bytes=settings.max_payload_bytes, header_timeout_s=settings.header_timeout_s
+    )
+    drain = partial(_drain, loop, server, app)
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, drain)
     begun: asyncio.Future[None] = loop.create_future()
@@ -122,7 +93,7 @@ async def _work(
     except ArtifactError as error:
         channel.say(failed=str(error))
         if serving is not None:
-            stop()
+            server.stop()
             await serving
     finally:
         hearing.cancel()
@@ -147,12 +118,12 @@ async def _hear(channel: Channel, app: App, begun: asyncio.Future[None], drain: 
     drain()
 
 
-def _drain(loop: asyncio.AbstractEventLoop, stop: Callable[[], None], app: App) -> None:
+def _drain(loop: asyncio.AbstractEventLoop, server: Listener, app: App) -> None:
     if app.state is State.STOPPING:  # told twice: a signal to the whole group, say
         return
     log.info("draining", extra={"in_flight": app.in_flight})
     app.stopping()
-    stop()  # closes the listener and idle connections, answers what was accepted
+    server.stop()  # closes the listener and idle connections, answers what was accepted
     loop.call_later(DRAIN_S, app.refuse_all)
     loop.call_later(DRAIN_S + 1, _leave)
 

@@ -20,7 +20,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "infra.provider": ("infra.cloud", "infra.engine", "moto"),
     "infra.cloud": ("infra.engine", "infra.provider", "pulumi", "pulumi_aws"),
     "inference": ("sagestage", "training", "infra", "stacks", "pulumi", "pulumi_aws", "ray", "moto", "boto3"),
-    "training": ("sagestage", "infra", "stacks", "pulumi", "pulumi_aws", "moto", "granian"),
+    "training": ("sagestage", "infra", "stacks", "pulumi", "pulumi_aws", "moto", "httptools"),
     "stacks": ("sagestage", "training", "inference", "infra.engine", "infra.provider", "infra.cloud", "boto3", "moto"),
 }
 COMPONENTS_MAY_NOT = ("torch", "ray", "moto", "boto3", "infra.engine", "infra.provider", "infra.cloud")
@@ -114,7 +114,7 @@ def test_the_contract_needs_little() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import inference.contract.artifact, inference.contract.codecs", ("torch", "pyarrow", "granian", "pandas")),
+        ("import inference.contract.artifact, inference.contract.codecs", ("torch", "pyarrow", "httptools", "pandas")),
         ("import inference.app", ("torch", "ray", "pulumi", "boto3", "pyarrow", "moto")),
         ("import infra", ("torch", "ray", "moto", "boto3", "aiohttp", "infra.engine")),
         ("import infra.engine", ("boto3", "moto", "torch", "pulumi_aws")),

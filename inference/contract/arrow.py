@@ -20,7 +20,7 @@ MAX_TABLE_BYTES = 512 * 2**20
 """A body that unfolds to more is taken for a bomb (Parquet and Arrow compress)."""
 
 
-def read(body: bytes, reader: RecordReader, *, parquet: bool) -> Rows:
+def read(body: bytes | memoryview, reader: RecordReader, *, parquet: bool) -> Rows:
     """Typed rows of a table with the input columns by name; the target may be among them and is ignored.
 
     Raises:
@@ -65,7 +65,7 @@ def write(predictions: Predictions, *, parquet: bool) -> bytes:
     return file.getvalue()
 
 
-def unpacked(body: bytes, *, parquet: bool) -> pa.Table:
+def unpacked(body: bytes | memoryview, *, parquet: bool) -> pa.Table:
     """The table of a body, within bounds.
 
     Raises:
@@ -76,7 +76,7 @@ def unpacked(body: bytes, *, parquet: bool) -> pa.Table:
     return table.rename_columns(table.column_names)  # names that are no UTF-8 are found here: no format checks them
 
 
-def _parquet(body: bytes) -> pa.Table:
+def _parquet(body: bytes | memoryview) -> pa.Table:
     file = pq.ParquetFile(io.BytesIO(body))
     groups = range(file.metadata.num_row_groups)
     promised = sum(file.metadata.row_group(group).total_byte_size for group in groups)
@@ -87,7 +87,7 @@ def _parquet(body: bytes) -> pa.Table:
     return table
 
 
-def _stream(body: bytes) -> pa.Table:
+def _stream(body: bytes | memoryview) -> pa.Table:
     with pa.ipc.open_stream(body) as stream:
         batches, total = [], 0
         for batch in stream:

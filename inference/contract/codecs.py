@@ -88,7 +88,7 @@ def _weight(part: str) -> float:
     return 1.0
 
 
-def instances(body: bytes, content_type: str) -> Sequence[Any]:
+def instances(body: bytes | memoryview, content_type: str) -> Sequence[Any]:
     """The rows of a JSON or JSON Lines body as they were sent, not read yet.
 
     Raises:
@@ -99,7 +99,7 @@ def instances(body: bytes, content_type: str) -> Sequence[Any]:
         if type(parsed) is dict and type(rows := parsed.get("instances")) is list:  # as most callers send it
             return rows
         return _instances(parsed)
-    lines = [line for line in body.splitlines() if line.strip()]
+    lines = [line for line in bytes(body).splitlines() if line.strip()]
     return [_parse(line, row) for row, line in enumerate(lines)]
 
 
@@ -108,7 +108,7 @@ def unsupported(content_type: str) -> UnsupportedContentTypeError:
     return UnsupportedContentTypeError(f"content type {content_type!r} is not one of {', '.join(READABLE)}")
 
 
-def decode(body: bytes, content_type: str, reader: RecordReader, *, header: bool | None = None) -> Rows:
+def decode(body: bytes | memoryview, content_type: str, reader: RecordReader, *, header: bool | None = None) -> Rows:
     """The typed rows of a request. `header` says whether a CSV begins with a line of names; None looks at the line.
 
     Raises:
@@ -160,7 +160,7 @@ def _singular(predictions: Predictions) -> list[dict[str, Any]]:
     return [{"prediction": value, "probabilities": odds, "label": label} for value, odds, label in columns]
 
 
-def _parse(body: bytes, row: int | None = None) -> Any:
+def _parse(body: bytes | memoryview, row: int | None = None) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -180,10 +180,12 @@ def _instances(parsed: Any) -> Sequence[Any]:
     return parsed
 
 
-def _csv(body: bytes, names: tuple[str, ...], *, header: bool | None) -> tuple[list[list[str]], tuple[str, ...]]:
+def _csv(
+    body: bytes | memoryview, names: tuple[str, ...], *, header: bool | None
+) -> tuple[list[list[str]], tuple[str, ...]]:
     """The cells, and the names of their columns."""
     try:
-        text = body.decode("utf-8-sig")
+        text = str(body, "utf-8-sig")
         cells = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
     except UnicodeDecodeError as error:
         raise InputError(f"the CSV is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None

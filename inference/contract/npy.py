@@ -24,7 +24,7 @@ NUMBERS = re.compile(r"[<>=|]?(f[248]|[iu][1248])")
 MAX_DIMENSIONS = 2
 
 
-def read(body: bytes) -> Floats:
+def read(body: bytes | memoryview) -> Floats:
     """The array as float64, shape (rows, columns); it may lie in the body itself, and is then read-only.
 
     Raises:
@@ -40,16 +40,17 @@ def read(body: bytes) -> Floats:
         return array.astype(np.float64, order="C", copy=False)
 
 
-def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def _header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, order, type, and where the numbers begin. numpy's own reader lets other exceptions through."""
-    layout = LENGTHS.get(body[6:8])
-    if not body.startswith(MAGIC) or layout is None or len(body) < 8 + struct.calcsize(layout):
+    magic = bytes(body[:8])
+    layout = LENGTHS.get(magic[6:])
+    if not magic.startswith(MAGIC) or layout is None or len(body) < 8 + struct.calcsize(layout):
         raise InputError("not a readable .npy file: it does not begin as one")
     begin = 8 + struct.calcsize(layout)
     (length,) = struct.unpack(layout, body[8:begin])
     if length > MAX_HEADER or begin + length > len(body):
         raise InputError(f"not a readable .npy file: its header of {length} bytes is cut short, or no header")
-    return *_described(body[begin : begin + length]), begin + length
+    return *_described(bytes(body[begin : begin + length])), begin + length
 
 
 @lru_cache(maxsize=256)  # callers send arrays of few shapes; to parse the text takes as long as to copy 500 rows

@@ -1,4 +1,4 @@
-"""The application alone, with a protocol that is not granian's: health, deadlines, stopping."""
+"""The application alone, without connections: health, deadlines, stopping."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -14,42 +15,37 @@ import pytest
 from inference.app import REASONS, App
 from inference.board import State
 from inference.contract.network import Single
+from inference.errors import Headers
+from inference.exchange import Exchange
 from inference.model import Model, load
 from inference.settings import Settings
 from tests.inference_support import artifacts
 
 
-class Headers(dict[str, str]):
-    """As granian's: only `get` is used."""
+class Call:
+    """A request of the application's, and what it was answered: the wire's other end."""
 
-
-class Scope:
-    """A request's first line and headers."""
-
-    def __init__(self, method: str, path: str, **headers: str) -> None:
-        self.method, self.path = method, path
-        self.headers = Headers(headers)
-
-
-class Proto:
-    """A request's body, and where its answer goes."""
-
-    def __init__(self, body: bytes = b"") -> None:
-        self.body = body
-        self.arrival: asyncio.Event | None = None
+    def __init__(self, app: App, method: str = "POST", path: str = "/invocations", body: bytes = b"") -> None:
+        self.app = app
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        self.exchange = Exchange(self, method, path, "", headers, b"", perf_counter())
+        self.exchange.body = body
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
-        self.answer: dict[str, Any] = {}
+        self.said: dict[str, Any] = {}
 
-    async def __call__(self) -> bytes:
-        if self.arrival is not None:
-            await self.arrival.wait()
-        return self.body
+    def answer(self, _exchange: Exchange, status: int, _headers: Headers, body: bytes) -> None:
+        self.status, self.said = status, orjson.loads(body)
+        self.answered.set_result(None)
 
-    async def client_disconnect(self) -> None:
-        await asyncio.Event().wait()
+    def begin(self) -> Call:
+        self.app.begin(self.exchange)
+        return self
 
-    def response_bytes(self, status: int, _headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.answer = status, orjson.loads(body)
+    async def end(self) -> Call:
+        self.app.complete(self.exchange)
+        await self.answered
+        return self
 
 
 class Switch:
@@ -84,15 +80,12 @@ def app_of(model: Model, *, inline_rows: int = 1000, **settings: Any) -> tuple[A
     return App(Model(model.version, model.artifact, model.reader, switch), Settings(**settings)), switch
 
 
-async def ping(app: App) -> Proto:
-    proto = Proto()
-    await asyncio.create_task(app.__rsgi__(Scope("GET", "/ping"), proto))  # type: ignore[arg-type]  # a stand-in
-    return proto
+async def ping(app: App) -> Call:
+    return await Call(app, "GET", "/ping").end()
 
 
-def invoke(app: App, proto: Proto) -> asyncio.Task[None]:
-    headers = {"content-type": "application/json", "content-length": str(len(proto.body))}
-    return asyncio.create_task(app.__rsgi__(Scope("POST", "/invocations", **headers), proto))  # type: ignore[arg-type]
+async def invoke(app: App) -> Call:
+    return await Call(app, body=BODY).end()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -105,30 +98,32 @@ BODY = b"[[1, 2]]"
 def test_nothing_is_answered_before_the_golden_rows(model: Model) -> None:
     async def main() -> None:
         app, _ = app_of(model)
-        proto = Proto(BODY)
-        await invoke(app, proto)
-        assert (proto.status, (await ping(app)).status) == (503, 503)
+        assert ((await invoke(app)).status, (await ping(app)).status) == (503, 503)
         await app.verify()
-        await invoke(app, proto)
-        assert (proto.status, (await ping(app)).status) == (200, 200)
+        assert ((await invoke(app)).status, (await ping(app)).status) == (200, 200)
         app.close()
 
     run(main)
 
 
-def test_a_request_that_is_given_up_when_it_is_answered_already_is_answered_once(model: Model) -> None:
+@pytest.mark.parametrize("inline_rows", [0, 1000])
+def test_a_request_that_is_given_up_when_it_is_answered_already_is_answered_once(
+    model: Model, inline_rows: int
+) -> None:
     async def main() -> None:
-        app, _ = app_of(model)
+        app, _ = app_of(model, inline_rows=inline_rows)
         await app.verify()
         statuses: list[int] = []
 
-        class Late(Proto):
-            def response_bytes(self, status: int, _headers: list[tuple[str, str]], _body: bytes) -> None:
+        class Late(Call):
+            def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
                 statuses.append(status)
-                app.refuse_all()  # before the request's task goes on
+                app.refuse_all()  # before the request has left
+                super().answer(exchange, status, headers, body)
 
-        await invoke(app, Late(BODY))
-        assert statuses == [200]
+        await Late(app, body=BODY).end()
+        app.refuse_all()
+        assert (statuses, app.in_flight) == ([200], 0)
         app.close()
 
     run(main)
@@ -140,17 +135,15 @@ def test_a_broken_model_is_not_healthy_until_it_gives_its_golden_answers(model: 
         app, switch = app_of(model, inline_rows=inline_rows)
         await app.verify()
         switch.broken = True
-        proto = Proto(BODY)
-        await invoke(app, proto)
-        assert proto.status == 500
-        assert "wire" not in proto.answer["error"]
+        refused = await invoke(app)
+        assert refused.status == 500
+        assert "wire" not in refused.said["error"]
         sick = await ping(app)
-        assert (sick.status, sick.answer["error"]) == (503, REASONS[State.BROKEN])
+        assert (sick.status, sick.said["error"]) == (503, REASONS[State.BROKEN])
         switch.broken = False
         while (await ping(app)).status != 200:  # noqa: ASYNC110  # the golden rows are tried again and again
             await asyncio.sleep(0.02)
-        await invoke(app, proto)
-        assert proto.status == 200
+        assert (await invoke(app)).status == 200
         app.close()
 
     run(main)
@@ -161,13 +154,11 @@ def test_an_answer_that_comes_too_late_is_a_504(model: Model) -> None:
         app, switch = app_of(model, inline_rows=0, deadline_s=0.05)
         await app.verify()
         switch.may_go.clear()
-        late, waiting = Proto(BODY), Proto(BODY)
-        await asyncio.gather(invoke(app, late), invoke(app, waiting))
+        late, waiting = await asyncio.gather(invoke(app), invoke(app))
         assert (late.status, waiting.status) == (504, 504)
         switch.may_go.set()
         assert app.in_flight == 0
-        await invoke(app, late)
-        assert late.status == 200
+        assert (await invoke(app)).status == 200
         app.close()
 
     run(main)
@@ -177,14 +168,28 @@ def test_a_body_that_comes_too_late_is_a_408_and_holds_nobody_up(model: Model) -
     async def main() -> None:
         app, _ = app_of(model, deadline_s=0.2)
         await app.verify()
-        slow, other = Proto(BODY), Proto(BODY)
-        slow.arrival = asyncio.Event()
-        reading = invoke(app, slow)
-        await asyncio.sleep(0)
-        await invoke(app, other)
-        assert (other.status, reading.done()) == (200, False)
-        await reading
+        slow = Call(app, body=BODY).begin()
+        other = await invoke(app)
+        assert (other.status, slow.status) == (200, 0)
+        await slow.answered
         assert slow.status == 408
+        app.close()
+
+    run(main)
+
+
+def test_a_request_whose_caller_has_gone_is_given_up(model: Model) -> None:
+    async def main() -> None:
+        app, switch = app_of(model, inline_rows=0)
+        await app.verify()
+        switch.may_go.clear()
+        computed, reading = Call(app, body=BODY), Call(app, body=BODY).begin()
+        app.complete(computed.exchange)
+        for call in (computed, reading):
+            app.gone(call.exchange)
+        assert app.in_flight == 0
+        switch.may_go.set()
+        assert (await invoke(app)).status == 200
         app.close()
 
     run(main)
@@ -195,13 +200,11 @@ def test_when_the_time_to_drain_is_over_what_is_left_gets_a_503(model: Model) ->
         app, switch = app_of(model, inline_rows=0)
         await app.verify()
         switch.may_go.clear()
-        held = Proto(BODY)
-        request = invoke(app, held)
-        await asyncio.sleep(0)
+        held = Call(app, body=BODY)
+        app.complete(held.exchange)
         assert app.in_flight == 1
         app.refuse_all()
-        await request
-        assert (held.status, held.answer["error"]) == (503, "the server stops")
+        assert (held.status, held.said["error"]) == (503, "the server stops")
         switch.may_go.set()
         app.close()
 
@@ -212,15 +215,10 @@ def test_too_many_requests_are_refused_unread(model: Model) -> None:
     async def main() -> None:
         app, _ = app_of(model, max_requests=1)
         await app.verify()
-        first, second = Proto(BODY), Proto(BODY)
-        first.arrival = asyncio.Event()
-        reading = invoke(app, first)
-        await asyncio.sleep(0)
-        await invoke(app, second)
-        assert (second.status, second.answer["remedy"][:5]) == (503, "retry")
-        first.arrival.set()
-        await reading
-        assert first.status == 200
+        first = Call(app, body=BODY).begin()
+        second = Call(app, body=BODY).begin()
+        assert (second.status, second.said["remedy"][:5]) == (503, "retry")
+        assert (await first.end()).status == 200
         app.close()
 
     run(main)

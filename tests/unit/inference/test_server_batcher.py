@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.batcher import Batcher
+from inference.batcher import Batcher, Promise
 from inference.contract.errors import InputError
 from inference.contract.network import Single
 from inference.contract.predictions import Predictions
@@ -48,17 +48,21 @@ class Doubler:
         return Predictions(values * 2)
 
 
-class Noted:
-    """A reply that notes what happens to it; `breaks` says where it does not work."""
+class Noted(Promise):
+    """A caller that notes what happens to it; `breaks` says where it does not work."""
 
     def __init__(self, name: str, happened: list[str], breaks: str = "") -> None:
+        self.future: asyncio.Future[Predictions] = asyncio.get_running_loop().create_future()
+        super().__init__(self.future)
         self.name, self.happened, self.breaks = name, happened, breaks
 
     def write(self, predictions: Predictions) -> None:
         self._note(f"write {predictions.values.tolist()}")
+        super().write(predictions)
 
     def send(self) -> None:
         self._note("send")
+        super().send()
 
     def _note(self, what: str) -> None:
         if self.breaks and what.startswith(self.breaks):
@@ -141,9 +145,10 @@ def test_a_small_request_is_answered_before_a_large_one_of_the_same_turn() -> No
     async def main() -> None:
         model, happened = Doubler(), list[str]()
         queue = batcher(model)
-        large = queue.submit(rows(*range(50)), Noted("large", happened))
-        small = queue.submit(rows(1), Noted("small", happened))
-        await asyncio.gather(large, small)
+        large, small = Noted("large", happened), Noted("small", happened)
+        queue.enqueue(rows(*range(50)), large)
+        queue.enqueue(rows(1), small)
+        await asyncio.gather(large.future, small.future)
         assert model.sizes[:2] == [8, 8]  # the small one has its place in the second batch
         assert [what.split(":")[0] for what in happened if what.endswith("send")] == ["small", "large"]
 
@@ -151,12 +156,14 @@ def test_a_small_request_is_answered_before_a_large_one_of_the_same_turn() -> No
 
 
 @pytest.mark.parametrize("inline_rows", [0, 1_000_000])
-def test_replies_are_written_first_and_sent_together(inline_rows: int) -> None:
+def test_answers_are_written_first_and_sent_together(inline_rows: int) -> None:
     async def main() -> None:
         happened: list[str] = []
         queue = batcher(Doubler(inline_rows))
-        asked = [queue.submit(rows(value), Noted(str(value), happened)) for value in (1, 2)]
-        answers = await asyncio.gather(*asked)
+        callers = [Noted(str(value), happened) for value in (1, 2)]
+        for value, caller in enumerate(callers, 1):
+            queue.enqueue(rows(value), caller)
+        answers = await asyncio.gather(*(caller.future for caller in callers))
         assert happened == ["1: write [2.0]", "2: write [4.0]", "1: send", "2: send"]
         assert [answer.values.tolist() for answer in answers] == [[2], [4]]
 
@@ -167,7 +174,10 @@ def test_small_batches_that_wait_are_sent_in_the_same_turn() -> None:
     async def main() -> None:
         model, happened = Doubler(), list[str]()
         queue = batcher(model)
-        await asyncio.gather(*(queue.submit(rows(*range(8)), Noted(str(n), happened)) for n in range(2)))
+        callers = [Noted(str(number), happened) for number in range(2)]
+        for caller in callers:
+            queue.enqueue(rows(*range(8)), caller)
+        await asyncio.gather(*(caller.future for caller in callers))
         assert model.sizes == [8, 8]
         assert [what.split()[1] for what in happened] == ["write", "write", "send", "send"]
 
@@ -176,16 +186,17 @@ def test_small_batches_that_wait_are_sent_in_the_same_turn() -> None:
 
 @pytest.mark.parametrize("breaks", ["write", "send"])
 @pytest.mark.parametrize("inline_rows", [0, 1_000_000])
-def test_a_reply_that_fails_fails_alone(inline_rows: int, breaks: str) -> None:
+def test_an_answer_that_fails_fails_alone(inline_rows: int, breaks: str) -> None:
     async def main() -> None:
         happened: list[str] = []
         queue = batcher(Doubler(inline_rows))
-        broken = queue.submit(rows(1), Noted("broken", happened, breaks))
-        whole = queue.submit(rows(2), Noted("whole", happened))
-        assert (await whole).values.tolist() == [4]
+        broken, whole = Noted("broken", happened, breaks), Noted("whole", happened)
+        queue.enqueue(rows(1), broken)
+        queue.enqueue(rows(2), whole)
+        assert (await whole.future).values.tolist() == [4]
         assert "whole: send" in happened
         with pytest.raises(OSError, match=f"no {breaks}"):
-            await broken
+            await broken.future
         assert (await queue.submit(rows(3))).values.tolist() == [6]
 
     run(main)
@@ -329,7 +340,7 @@ def test_holding_back_depends_on_who_is_on_the_way() -> None:
 
 
 def job(count: int, arrived: float = 0.0) -> Job:
-    return Job(rows(*range(count)), asyncio.get_running_loop().create_future(), arrived, count)
+    return Job(rows(*range(count)), Promise(asyncio.get_running_loop().create_future()), arrived, count)
 
 
 def taken(queue: Queue, max_rows: int) -> list[tuple[int, int]]:

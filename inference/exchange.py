@@ -1,0 +1,87 @@
+"""One HTTP request and its answer, as the application sees them, and what a connection needs of an application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol
+
+from inference.errors import Headers, ServingError
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Wire(Protocol):
+    """Where an answer goes."""
+
+    def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+        """Send the answer of a request; nothing happens when its caller has gone."""
+
+
+class Exchange:
+    """A request, and the way to answer it. Made for every request: plain for speed.
+
+    `headers` have names in lower case; `path` is as it was sent, percent-encoded; `body` is whole once the application
+    is told so; `started` is when the headers were complete, by `perf_counter`. `connection` is the line about
+    keeping the connection that goes into the answer. `fault` is what the connection found wrong. `on_answer` is called
+    with the status when the answer is sent.
+    """
+
+    __slots__ = (
+        "answered", "body", "connection", "fault", "headers", "method", "on_answer", "path", "query", "started", "wire",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        wire: Wire,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        connection: bytes,
+        started: float,
+    ) -> None:
+        self.wire = wire
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.connection = connection
+        self.started = started
+        self.body: bytes | memoryview = b""
+        self.answered = False
+        self.fault: ServingError | None = None
+        self.on_answer: Callable[[Exchange, int], None] | None = None
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, once."""
+        if self.answered:
+            return
+        self.answered = True
+        self.wire.answer(self, status, headers, body)
+        if self.on_answer is not None:
+            self.on_answer(self, status)
+
+
+class Handler(Protocol):
+    """The application. None of these raises, and none waits."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """The headers are here, the body is not: it may be refused now. `complete` follows, or `refuse`, or `gone`."""
+
+    def complete(self, exchange: Exchange) -> None:
+        """The whole request is here."""
+
+    def refuse(self, exchange: Exchange, error: ServingError) -> None:
+        """The request cannot be read; answer so."""
+
+    def gone(self, exchange: Exchange) -> None:
+        """The caller has closed the connection of a request that was begun or complete and is not answered."""
+
+
+@lru_cache(maxsize=1024)  # nearly all answers have the same few heads
+def head(status: int, headers: Headers) -> bytes:
+    """The first lines of an answer, as they go over the wire."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n{lines}".encode("latin-1", "replace")
