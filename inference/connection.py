@@ -1,33 +1,19 @@
-"""One caller's connection: HTTP/1.1 by httptools (the parser of Node.js), on the event loop's own thread.
+"""One caller's connection: requests are answered one at a time and in order, on the event loop's own thread.
 
-Small requests are parsed and handed on whole. A longer body of known length goes from the socket straight into memory
-of its own, past the parser. Requests of one connection are answered one at a time and in order. Whoever sends
-what is not HTTP, too much, or too slowly, gets an answer and is closed.
+Whoever sends what is not HTTP, too much, or too slowly, gets an answer and is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import lru_cache
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from inference.errors import Headers, ServingError, SlowHeadError
+from inference.exchange import CLOSE, Exchange, Handler, head
+from inference.reader import Reader
 
-from inference.errors import (
-    Headers,
-    HeadTooLargeError,
-    MalformedError,
-    PayloadTooLargeError,
-    ServingError,
-    SlowHeadError,
-)
-from inference.exchange import Exchange, Handler, head
-
-MAX_HEAD_BYTES = 65_536
-"""Of a request's first line and headers, where they do not come at once."""
 STALL_S = 60.0
 """A caller that takes nothing of its answer for so long is cut off."""
 LINGER_S = 5.0
@@ -35,7 +21,6 @@ LINGER_S = 5.0
 not lost by a reset of the connection (RFC 9112, 9.6)."""
 LARGE = 65_536
 """A body from this size on is written beside its head, not copied behind it."""
-CLOSE, KEEP, USUAL = b"connection: close\r\n", b"connection: keep-alive\r\n", b""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -58,26 +43,15 @@ class Port(Protocol):
         """A connection is closed."""
 
 
-@lru_cache(maxsize=1024)
-def _name(raw: bytes) -> str:
-    return raw.decode("latin-1").lower()
-
-
 class Connection(asyncio.BufferedProtocol):
-    """Reads requests, hands them to the port's handler, and writes the answers."""
+    """Hands requests to the port's handler and writes the answers."""
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         self._port = port
         self._loop = loop
-        self._buffer = port.buffer
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._target = b""
-        self._headers: dict[str, str] | None = None  # of the request whose head is being read
-        self._head_bytes = 0
-        self._incoming: Exchange | None = None  # whose body is being read
-        self._body: bytes | bytearray = b""  # as far as it went through the parser
-        self._sink: memoryview | None = None  # what is missing of a body that is read past the parser
+        self._reader = Reader(self, port.buffer, port.max_body_bytes)
+        self._partial: Exchange | None = None  # whose body is on its way
         self._front: Exchange | None = None  # which the handler has
         self._behind: deque[Exchange] = deque()
         self._deaf = False  # nothing more is read
@@ -87,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether no request is on its way."""
-        return not (self._deaf or self._front or self._incoming or self._headers is not None)
+        return not (self._deaf or self._front or self._reader.in_head)
 
     def close(self) -> None:
         """Close when what was written is sent."""
@@ -107,10 +81,10 @@ class Connection(asyncio.BufferedProtocol):
             if now - self._since > LINGER_S:
                 self._transport.abort()
         elif now - self._since > self._port.header_timeout_s:
-            if self._headers is None:
-                self.close()
-            else:
+            if self._reader.in_head:
                 self._fail(SlowHeadError(self._port.header_timeout_s))
+            else:
+                self.close()
 
     # What the event loop calls.
 
@@ -121,142 +95,70 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The caller has gone, or was answered and closed."""
-        self._transport = self._parser = None  # the parser knows this object: a cycle
+        self._transport = None
         self._deaf = True
+        self._reader.close()
+        self._behind.clear()
         if self._front is not None and not self._front.answered:
             self._port.handler.gone(self._front)
-        self._behind.clear()
         self._port.closed(self)
 
     def get_buffer(self, _hint: int) -> memoryview:
         """Where to put what is received next."""
-        return self._sink or self._buffer
+        return self._reader.space()
 
     def buffer_updated(self, count: int) -> None:
         """So many bytes were received."""
-        if self._sink is not None:
-            self._fill(self._sink, count)
+        if self._deaf:
             return
-        if self._deaf or self._parser is None:
-            return
+        reader = self._reader
         try:
-            self._parse(self._parser, self._buffer[:count])
-        except HttpParserError as error:
-            self._fail(MalformedError(f"not HTTP: {error}"))
+            reader.received(count)
+        except ServingError as fault:
+            self._fail(fault)
             return
-        if self._incoming is not None:
-            self._partly(self._incoming)
-        elif self._headers is not None:
-            self._head_bytes += count
-            if self._since is None:
-                self._since = self._loop.time()
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail(HeadTooLargeError(f"the headers are longer than {MAX_HEAD_BYTES} bytes"))
+        if reader.incoming is not None:
+            if reader.incoming is not self._partial:
+                self._partial = reader.incoming
+                self._line_up(reader.incoming)
+        elif self._since is None and reader.in_head:
+            self._since = self._loop.time()
 
     def pause_writing(self) -> None:
-        """The caller does not take its answer."""
+        """The caller does not take its answer: read no more of its requests."""
         self._stalled = self._loop.time()
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The caller has taken enough."""
         self._stalled = None
         self._next()
+        if self._transport is not None and not self._behind:
+            self._transport.resume_reading()
 
-    # What the parser calls.
+    # One request after the other.
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._headers, self._target, self._body, self._head_bytes = {}, b"", b"", 0
-
-    def on_url(self, part: bytes) -> None:
-        """What is asked for."""
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; those behind a chunked body are not looked at."""
-        if self._headers is not None:
-            key, text = _name(name), value.decode("latin-1")
-            self._headers[key] = text if key not in self._headers else f"{self._headers[key]}, {text}"
-
-    def on_headers_complete(self) -> None:
-        """The head is here."""
-        parser, headers, target = self._parser, self._headers or {}, self._target
-        assert parser is not None  # noqa: S101  # it is calling
-        self._headers = self._since = None
-        keep = CLOSE
-        if parser.should_keep_alive():
-            keep = USUAL if "connection" not in headers or parser.get_http_version() != "1.0" else KEEP
-        if not target.startswith(b"/"):
-            target = _origin_form(target)
-        path, _, query = target.decode("utf-8", "replace").partition("?")
-        method = parser.get_method().decode("latin-1")
-        self._incoming = Exchange(self, method, path, query, headers, keep, perf_counter())
-
-    def on_body(self, part: bytes) -> None:
-        """A part of the body."""
-        if not self._body:
-            self._body = part
-        else:
-            self._body = self._body if isinstance(self._body, bytearray) else bytearray(self._body)
-            self._body += part
-
-    def on_message_complete(self) -> None:
-        """A request is here."""
-        exchange, self._incoming = self._incoming, None
-        if exchange is not None and not self._deaf:
-            body = self._body
-            exchange.body = body if isinstance(body, bytes) else memoryview(body).toreadonly()
+    def take(self, exchange: Exchange) -> None:
+        """A request is whole."""
+        if not self._deaf:
+            self._partial = None
             self._line_up(exchange)
-
-    def _parse(self, parser: HttpRequestParser, data: memoryview) -> None:
-        """Raises HttpParserError."""
-        try:
-            parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:  # to what is not spoken here: the request is answered as any other
-            self._parser = HttpRequestParser(self)
-            if rest := data[upgrade.args[0] :]:
-                self._parse(self._parser, rest)
-
-    # Bodies that do not come at once.
-
-    def _partly(self, exchange: Exchange) -> None:
-        """A request whose body is not whole yet."""
-        limit, size = self._port.max_body_bytes, len(self._body)
-        known = exchange.headers.get("content-length")
-        if (int(known) if known else size) > limit:
-            told = f"the body is larger than {limit} bytes" + (f": {known}" if known else "")
-            self._fail(PayloadTooLargeError(told))
-            return
-        if known:
-            whole = np.empty(int(known), np.uint8).data
-            whole[:size] = self._body
-            exchange.body, self._sink = whole.toreadonly(), whole[size:]
-        if exchange is not self._front:
-            self._line_up(exchange)
-
-    def _fill(self, sink: memoryview, count: int) -> None:
-        """More of a body that is read past the parser."""
-        exchange = self._incoming
-        if exchange is None or count < len(sink):
-            self._sink = sink[count:]
-            return
-        self._sink = self._incoming = None
-        self._parser = HttpRequestParser(self)
-        self._line_up(exchange)
-
-    # One after the other.
 
     def _fail(self, fault: ServingError) -> None:
         """Have the request that is being read refused; what follows it cannot be read."""
-        exchange = self._incoming or Exchange(self, "", "", "", {}, CLOSE, perf_counter())
-        exchange.fault, exchange.connection = fault, CLOSE
-        self._incoming, self._sink, self._headers = exchange, None, None
-        self._deaf, self._since = True, self._loop.time()
+        exchange = self._reader.incoming or Exchange(self, "", "", "", {}, CLOSE, perf_counter())
+        self._reader.close()
+        exchange.fault = fault
+        self._partial = exchange
+        self._deaf = True
         self._line_up(exchange)
 
     def _line_up(self, exchange: Exchange) -> None:
         """Hand a request on when those before it are answered."""
-        if self._front is None or self._front is exchange:
+        self._since = None
+        free = self._front is None and self._stalled is None and not self._behind
+        if free or self._front is exchange:
             self._hand(exchange)
         else:
             self._behind.append(exchange)
@@ -268,7 +170,7 @@ class Connection(asyncio.BufferedProtocol):
         handler = self._port.handler
         if exchange.fault is not None:
             handler.refuse(exchange, exchange.fault)
-        elif exchange is not self._incoming:
+        elif exchange is not self._partial:
             handler.complete(exchange)
         else:
             handler.begin(exchange)
@@ -289,8 +191,8 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None:
             return
-        whole = exchange is not self._incoming
-        keep = CLOSE if not whole or self._port.draining else exchange.connection
+        whole = exchange is not self._partial
+        keep = exchange.connection if whole and not self._port.draining else CLOSE
         first = b"%b%b%bcontent-length: %d\r\n\r\n" % (head(status, headers), self._port.date, keep, len(body))
         if exchange.method == "HEAD":
             transport.write(first)
@@ -303,20 +205,12 @@ class Connection(asyncio.BufferedProtocol):
             if self._behind:
                 self._loop.call_soon(self._next)
             return
-        self._deaf, self._incoming, self._sink = True, None, None
+        self._deaf = True
         self._behind.clear()
+        self._reader.close()
         if whole:
             transport.close()
         else:  # its caller may still be sending
             self._since = self._loop.time()
             transport.resume_reading()
             transport.write_eof()
-
-
-def _origin_form(target: bytes) -> bytes:
-    """The path and query of an absolute URL, as a proxy sends it (RFC 9112, 3.2.2)."""
-    try:
-        url = parse_url(target)
-    except HttpParserError:
-        return target
-    return (url.path or b"/") + (b"?" + url.query if url.query else b"")

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from inference.errors import Headers, ServingError
 
+CLOSE, KEEP, USUAL = b"connection: close\r\n", b"connection: keep-alive\r\n", b""
+"""What an answer says about its connection."""
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -23,9 +25,8 @@ class Exchange:
     """A request, and the way to answer it. Made for every request: plain for speed.
 
     `headers` have names in lower case; `path` is as it was sent, percent-encoded; `body` is whole once the application
-    is told so; `started` is when the headers were complete, by `perf_counter`. `connection` is the line about
-    keeping the connection that goes into the answer. `fault` is what the connection found wrong. `on_answer` is called
-    with the status when the answer is sent.
+    is told so; `started` is when the headers were complete, by `perf_counter`. `connection` is CLOSE, KEEP or USUAL.
+    `fault` is what the connection found wrong. `on_answer` is called with the status when the answer is sent.
     """
 
     __slots__ = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from email.utils import formatdate
 
@@ -37,9 +36,14 @@ class Listener:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)  # noqa: FBT003  # as the standard library has it
         self._connections: dict[Connection, None] = {}  # the oldest first
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opening: dict[Connection, asyncio.Task[None]] = {}
         self._graced = False  # idle connections were closed
         self._over: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def callers(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     async def serve(self) -> None:
         """Accept callers until `stop`; then wait until the last connection is closed."""
@@ -61,6 +65,7 @@ class Listener:
 
     def opened(self, connection: Connection) -> None:
         """A caller has connected."""
+        self._opening.pop(connection, None)
         self._connections[connection] = None
 
     def closed(self, connection: Connection) -> None:
@@ -85,22 +90,20 @@ class Listener:
             return True
         accepted.setblocking(False)  # noqa: FBT003  # as above
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opening: asyncio.Task[object] = self._loop.create_task(self._open(accepted))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opened)
+        connection = Connection(self, self._loop)
+        self._opening[connection] = self._loop.create_task(self._open(connection, accepted))
         return True
 
     def _accept_again(self) -> None:
         if not self.draining:
             self._loop.add_reader(self._socket.fileno(), self._accept)
 
-    async def _open(self, accepted: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the caller has gone again
-            await self._loop.connect_accepted_socket(lambda: Connection(self, self._loop), accepted)
-
-    def _opened(self, opening: asyncio.Task[object]) -> None:
-        self._opening.discard(opening)
-        self._end()
+    async def _open(self, connection: Connection, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:  # the caller has gone again
+            self._opening.pop(connection, None)
+            self._end()
 
     def _make_room(self) -> bool:
         """Close the idle connection that is the oldest; whether there is one."""
