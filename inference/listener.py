@@ -12,7 +12,7 @@ from inference.logs import log
 
 CONNECTIONS = 16_384
 """Open connections of a worker; requests are bounded by the settings, idle connections cost a few kilobytes each."""
-RECEIVE_BYTES = 262_144
+RECEIVE_BYTES = 16_384
 LOOK_S = 1.0
 """How often slow callers are looked for, at least."""
 GRACE_S = 0.1
