@@ -44,6 +44,7 @@ class Reader:
         self._head_bytes = 0
         self._body: bytes | bytearray = b""  # as far as it went through the parser
         self._sink: memoryview | None = None  # what is missing of a body that is read past the parser
+        self._upgrading: Exchange | None = None  # whose body the parser does not read as HTTP
 
     @property
     def in_head(self) -> bool:
@@ -102,6 +103,9 @@ class Reader:
         if parser is None or headers is None:
             return
         self._headers = None
+        if self._upgrading is not None:  # its body is read now
+            self.incoming, self._upgrading = self._upgrading, None
+            return
         keep = CLOSE
         if parser.should_keep_alive():
             keep = USUAL if "connection" not in headers or parser.get_http_version() != "1.0" else KEEP
@@ -110,6 +114,8 @@ class Reader:
         path, _, query = target.decode("utf-8", "replace").partition("?")
         method = parser.get_method().decode("latin-1")
         self.incoming = Exchange(self._taker, method, path, query, headers, keep, perf_counter())
+        if parser.should_upgrade() and _framing(headers):
+            self._upgrading = self.incoming
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
@@ -122,7 +128,7 @@ class Reader:
     def on_message_complete(self) -> None:
         """A request is here."""
         exchange, self.incoming = self.incoming, None
-        if exchange is not None:
+        if exchange is not None and exchange is not self._upgrading:
             body = self._body
             exchange.body = body if isinstance(body, bytes) else memoryview(body).toreadonly()
             self._taker.take(exchange)
@@ -130,11 +136,16 @@ class Reader:
     def _parse(self, parser: HttpRequestParser, data: memoryview) -> None:
         try:
             parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:  # to what is not spoken here: the request is answered as any other
-            if self._parser is not None:
-                self._parser = HttpRequestParser(self)
-                if rest := data[upgrade.args[0] :]:
-                    self._parse(self._parser, rest)
+        except (
+            HttpParserUpgrade
+        ) as upgrade:  # to what is not spoken here: the request is read and answered as any other
+            if self._parser is None:
+                return
+            self._parser = HttpRequestParser(self)
+            if self._upgrading is not None:
+                self._parser.feed_data(b"POST / HTTP/1.1\r\n" + _framing(self._upgrading.headers) + b"\r\n")
+            if rest := data[upgrade.args[0] :]:
+                self._parse(self._parser, rest)
 
     # Bodies that do not come at once.
 
@@ -157,6 +168,14 @@ class Reader:
         self._sink = self.incoming = None
         self._parser = HttpRequestParser(self)  # the old one still waits for the body
         self._taker.take(exchange)
+
+
+def _framing(headers: dict[str, str]) -> bytes:
+    """The line that says where a body ends; nothing if there is no body."""
+    for name in ("transfer-encoding", "content-length"):
+        if name in headers:
+            return f"{name}: {headers[name]}\r\n".encode("latin-1")
+    return b""
 
 
 @lru_cache(maxsize=1024)  # callers send the same few names again and again

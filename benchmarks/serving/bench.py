@@ -66,8 +66,8 @@ def one_row(running: list[Server], rounds: int, seconds: float, directory: Path,
     ours, limit = results[OURS], results[ECHO]
     lines = [
         (
-            "| server | requests/s | of the echo's | sagestage is … times as fast | p50 ms | p99 ms | CPU µs/request"
-            " | processes | failed rounds |"
+            "| server | requests/s | of the echo on granian | sagestage is … times as fast | p50 ms | p99 ms"
+            " | CPU µs/request | processes | failed rounds |"
         ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -92,7 +92,7 @@ def one_row(running: list[Server], rounds: int, seconds: float, directory: Path,
         )
         lines.append(f"| {' | '.join(cells)} |")
     p99 = [a.p99_ms / b.p99_ms for a, b in zip(ours, limit, strict=True) if a and b]
-    return [*lines, "", f"p99 of sagestage is {spread(p99, 2)} times the echo's."]
+    return [*lines, "", f"p99 of sagestage is {spread(p99, 2)} times that of the echo on granian."]
 
 
 def many_rows(
@@ -137,7 +137,7 @@ def measure(part: str, given: argparse.Namespace, directory: Path, logs: Path) -
     if part != "one":
         everyone = everyone[1:2]
     elif given.only:
-        everyone = everyone[:2] + [one for one in everyone[2:] if one.name in given.only]
+        everyone = everyone[:3] + [one for one in everyone[3:] if one.name in given.only]
     ours, body = everyone[-1 if part != "one" else 1], everyone[0].wrap(rows[:1])
     if part == "overload":
         return overload(model, directory, logs, body, given.overload_s)
@@ -188,8 +188,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="of each server in each round")
     parser.add_argument("--overload-s", type=int, default=120, help="how long the server is overloaded")
     parser.add_argument("--rate", type=int, default=10_000, help="requests a second of the constant rate")
-    names = [server.name for server in servers(Path(), Path())[2:]]
-    parser.add_argument("--only", nargs="+", choices=names, help="the peers to run beside echo and sagestage")
+    names = [server.name for server in servers(Path(), Path())[3:]]
+    parser.add_argument("--only", nargs="+", choices=names, help="the peers to run beside sagestage and the echoes")
     parser.add_argument(
         "--parts", default=",".join(PARTS), help="which parts to measure; the others keep their figures"
     )

@@ -24,7 +24,7 @@ MLSERVER = HERE / ".venv" / "mlserver" / "bin"
 CONNECTIONS = 32
 JSON = "application/json"
 HZ = os.sysconf("SC_CLK_TCK")
-ECHO, OURS = "echo (the limit)", "sagestage"
+ECHO, OURS, BARE = "echo on granian", "sagestage", "echo on our HTTP"
 
 
 @dataclass
@@ -72,6 +72,7 @@ def servers(model: Path, directory: Path) -> list[Server]:
         Server(ECHO, [python, "echo.py"]),
         Server(OURS, [sys.executable, "-m", "inference", "serve", "--model", str(model)], cwd=ROOT,
                environment={"SAGESTAGE_HOST": "127.0.0.1", "SAGESTAGE_PREDICTOR": "numpy"}),
+        Server(BARE, [sys.executable, "-m", "benchmarks.serving.peers.echo_ours"], cwd=ROOT),
         Server("FastAPI, uvicorn", [python, "fastapi_plain.py"], unpacked),
         Server("FastAPI, orjson, our predictor", [python, "fastapi_ours.py"], unpacked),
         Server("LitServe", [python, "litserve_peer.py"], unpacked),

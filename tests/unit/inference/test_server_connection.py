@@ -210,6 +210,27 @@ def test_who_keeps_the_connection(run: Run, asked: bytes, kept: str | None) -> N
     run(main)
 
 
+CHUNKS = b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+UPGRADE_CHUNKS = b"POST /u HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: h2c\r\n" + CHUNKS
+UPGRADE = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk")
+
+
+def test_requests_that_offer_http_2_are_answered_with_their_bodies(run: Run) -> None:
+    """Java's HttpClient offers it unless it is told not to."""
+
+    async def main() -> None:
+        async with site() as at:
+            caller = await at.caller()
+            for body in (b"small", bytes(300_000)):
+                caller.send(post("/u", body, *UPGRADE), post("/next", b"1"))
+                assert (await caller.answer())[2] == b"POST /u  " + body
+                assert (await caller.answer())[2] == b"POST /next  1"
+            caller.send(UPGRADE_CHUNKS, post("/next", b"2"))
+            assert [(await caller.answer())[2] for _ in range(2)] == [b"POST /u  abcde", b"POST /next  2"]
+
+    run(main)
+
+
 def test_head_has_no_body_and_absolute_targets_are_read(run: Run) -> None:
     async def main() -> None:
         async with site() as at:
@@ -434,7 +455,9 @@ PIECES = st.sampled_from(
         post("/more", bytes(range(256)) * 3),
         TOO_MUCH,
         b"GET /plain HTTP/1.1\r\n\r\n",
-        b"POST /chunks HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        post("/offers", b"12345", *UPGRADE),
+        UPGRADE_CHUNKS,
+        b"POST /chunks HTTP/1.1\r\n" + CHUNKS,
         b"GET /over HTTP/1.1\r\nconnection: close\r\n\r\n",
         b"\x00\x01 noise",
     ]
