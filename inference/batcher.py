@@ -15,14 +15,13 @@ from itertools import chain
 from time import perf_counter
 from typing import Any, Protocol
 
-import numpy as np
-
 from inference.contract.errors import InputError
 from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
 from inference.logs import log
+from inference.promise import Promise
 from inference.queueing import Caller, Job, Part, Queue, hold_s, share
 from inference.telemetry import Cell, Recorder
 
@@ -252,7 +251,7 @@ class Batcher:
                 answers = job.answers = job.answers or {}
                 answers[start] = outcome
                 if sum(map(len, answers.values())) == job.count:
-                    self._answer(caller, joined([answers[start] for start in sorted(answers)]))
+                    self._answer(caller, Predictions.joined([answers[start] for start in sorted(answers)]))
 
     def _answer(self, caller: Caller, predictions: Predictions) -> None:
         try:
@@ -270,43 +269,6 @@ class Batcher:
                 caller.send()
             except Exception as error:  # noqa: BLE001  # one caller's answer; the others get theirs
                 caller.fail(error)
-
-
-class Promise:
-    """A caller who waits for a future."""
-
-    def __init__(self, future: asyncio.Future[Predictions]) -> None:
-        self._future = future
-        self._predictions: Predictions | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether it is answered, or was cancelled."""
-        return self._future.done()
-
-    def write(self, predictions: Predictions) -> None:
-        """Keep the answers."""
-        self._predictions = predictions
-
-    def send(self) -> None:
-        """Give the answers."""
-        if self._predictions is not None and not self._future.done():
-            self._future.set_result(self._predictions)
-
-    def fail(self, error: Exception) -> None:
-        """Give the error."""
-        self._future.set_exception(error)
-
-
-def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The answers of several batches as one."""
-    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
-    labels = [part.labels for part in parts if part.labels is not None]
-    return Predictions(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate(probabilities) if probabilities else None,
-        list(chain.from_iterable(labels)) if labels else None,
-    )
 
 
 def _shifted(error: InputError, by: int) -> InputError:

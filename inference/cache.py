@@ -59,7 +59,7 @@ class Cache:
         if hits == 0 and len(set(keys)) == len(keys):
             return await self._compute(rows, keys, submit)
         asked = (self._one(place, row, key, submit) for place, (row, key) in enumerate(zip(rows, keys, strict=True)))
-        return _stacked(await asyncio.gather(*asked))
+        return Predictions.joined(await asyncio.gather(*asked))
 
     async def _one(self, place: int, row: Any, key: bytes, submit: Submit) -> Predictions:
         """The answer for one row of a request; `place` is where it stands there."""
@@ -108,16 +108,3 @@ class Cache:
             for key, share in zip(keys, shares, strict=True):
                 if self._coming.get(key) is share:
                     del self._coming[key]
-
-
-def _stacked(parts: Sequence[Predictions]) -> Predictions:
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    odds = [part.probabilities for part in parts if part.probabilities is not None]
-    labels = [label for part in parts for label in part.labels or ()]
-    return Predictions(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate(odds) if odds else None,
-        labels if first.labels is not None else None,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,19 @@ class Predictions:
             values=likeliest,
             probabilities=shifted / shifted.sum(axis=1, keepdims=True),
             labels=[transform.classes[index] for index in likeliest.tolist()],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """The answers of several, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        odds = [part.probabilities for part in parts if part.probabilities is not None]
+        labels = [part.labels for part in parts if part.labels is not None]
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate(odds) if odds else None,
+            list(chain.from_iterable(labels)) if labels else None,
         )
 
     def part(self, start: int, stop: int) -> Predictions:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.batcher import Batcher, Promise
+from inference.batcher import Batcher
 from inference.contract.errors import InputError
 from inference.contract.network import Single
 from inference.contract.predictions import Predictions
 from inference.contract.schema import Rows
 from inference.errors import ModelError, OverloadedError
+from inference.promise import Promise
 from inference.queueing import Job, Queue, cut, hold_s
 
 
