@@ -115,7 +115,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             reader.received(count)
         except ServingError as fault:
-            self._fail(fault)
+            if not self._deaf:
+                self._fail(fault)
             return
         if reader.incoming is not None:
             if reader.incoming is not self._partial:
@@ -144,6 +145,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self._deaf:
             self._partial = None
             self._line_up(exchange)
+            if exchange.connection is CLOSE:  # its caller's last
+                self._deaf = True
 
     def _fail(self, fault: ServingError) -> None:
         """Have the request that is being read refused; what follows it cannot be read."""

@@ -17,7 +17,7 @@ from inference.errors import HeadTooLargeError, MalformedError, PayloadTooLargeE
 from inference.exchange import CLOSE, KEEP, USUAL, Exchange, Wire
 
 MAX_HEAD_BYTES = 65_536
-"""Of a request's first line and headers, where they do not come at once."""
+"""Of a request's first line and headers, and of the trailers of a chunked body, where they do not come at once."""
 
 
 class Taker(Wire, Protocol):
@@ -43,6 +43,7 @@ class Reader:
         self._headers: dict[str, str] | None = None  # of the request whose head is being read
         self._head_bytes = 0
         self._body: bytes | bytearray = b""  # as far as it went through the parser
+        self._size = 0  # of a chunked body, when it was looked at last
         self._sink: memoryview | None = None  # what is missing of a body that is read past the parser
         self._upgrading: Exchange | None = None  # whose body the parser does not read as HTTP
 
@@ -71,11 +72,9 @@ class Reader:
         except HttpParserError as error:
             raise MalformedError(f"not HTTP: {error}") from None
         if self.incoming is not None:
-            self._partly(self.incoming)
+            self._partly(self.incoming, count)
         elif self._headers is not None:
-            self._head_bytes += count
-            if self._head_bytes > MAX_HEAD_BYTES:
-                raise HeadTooLargeError(f"the headers are longer than {MAX_HEAD_BYTES} bytes")
+            self._bound_head(count)
 
     def close(self) -> None:
         """Read no more; the parser knows this object, a cycle."""
@@ -85,7 +84,8 @@ class Reader:
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._headers, self._target, self._body, self._head_bytes = {}, b"", b"", 0
+        self._headers, self._target, self._body = {}, b"", b""
+        self._head_bytes = self._size = 0
 
     def on_url(self, part: bytes) -> None:
         """What is asked for."""
@@ -149,7 +149,7 @@ class Reader:
 
     # Bodies that do not come at once.
 
-    def _partly(self, exchange: Exchange) -> None:
+    def _partly(self, exchange: Exchange, count: int) -> None:
         limit, size = self._max_body_bytes, len(self._body)
         known = exchange.headers.get("content-length")
         if (int(known) if known else size) > limit:
@@ -159,6 +159,15 @@ class Reader:
             whole = np.empty(int(known), np.uint8).data
             whole[:size] = self._body
             exchange.body, self._sink = whole.toreadonly(), whole[size:]
+        elif size > self._size:
+            self._size = size
+        else:  # trailers, or the extensions of chunks
+            self._bound_head(count)
+
+    def _bound_head(self, count: int) -> None:
+        self._head_bytes += count
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise HeadTooLargeError(f"the headers are longer than {MAX_HEAD_BYTES} bytes")
 
     def _fill(self, sink: memoryview, count: int) -> None:
         exchange = self.incoming

@@ -280,6 +280,7 @@ def test_a_body_that_is_too_large_is_refused_and_the_answer_is_not_lost(run: Run
         (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", 400),
         (b"GET / HTTP/1.1\r\na\x00b: c\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 400_000, 431),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: " + b"y" * 400_000, 431),
     ],
 )
 def test_what_is_not_http_is_told_and_closed_behind_the_answers_before(run: Run, noise: bytes, status: int) -> None:
@@ -398,7 +399,7 @@ class Paper:
 
     def __init__(self) -> None:
         self.written = b""
-        self.closed = False
+        self.closed = self.paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -412,9 +413,10 @@ class Paper:
     abort = write_eof = close
 
     def pause_reading(self) -> None:
-        """It is not read."""
+        self.paused = True
 
-    resume_reading = pause_reading
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 def spoken(parts: list[bytes]) -> tuple[bytes, list[str], bool]:
@@ -427,6 +429,12 @@ def spoken(parts: list[bytes]) -> tuple[bytes, list[str], bool]:
         port.date = b""
         one = connection.Connection(port, asyncio.get_running_loop())
         one.connection_made(paper)  # type: ignore[arg-type]  # a stand-in
+
+        async def settle() -> None:
+            while mirror.held:
+                mirror.release()
+                await asyncio.sleep(0)  # what was behind it comes next
+
         for part in parts:
             while part:
                 space = one.get_buffer(-1)
@@ -434,7 +442,11 @@ def spoken(parts: list[bytes]) -> tuple[bytes, list[str], bool]:
                 space[:count] = part[:count]
                 one.buffer_updated(count)
                 part = part[count:]  # noqa: PLW2901  # what is left of it
+                if paper.paused:
+                    await settle()
+                    assert not paper.paused
             await asyncio.sleep(0)
+        await settle()
         port.stop()
         one.connection_lost(None)
         return paper.written, [what for what in mirror.happened if not what.startswith("begin")], paper.closed
@@ -451,6 +463,7 @@ TOO_MUCH = post("/too-much", bytes(1001))  # refused, unless it comes at once
 PIECES = st.sampled_from(
     [
         post("/one", b"1"),
+        post("/held", b"2"),
         post("/empty", b""),
         post("/more", bytes(range(256)) * 3),
         TOO_MUCH,
@@ -464,7 +477,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(PIECES.filter(lambda piece: piece != TOO_MUCH), min_size=1, max_size=6),
     st.lists(st.integers(0, 5000), max_size=12),
