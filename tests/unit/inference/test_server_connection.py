@@ -115,8 +115,11 @@ class Site:
 @asynccontextmanager
 async def site(**settings: Any):  # type: ignore[no-untyped-def]  # noqa: ANN201  # a context manager of a Site
     made = Site(**settings)
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: problems.append(problem))
     try:
         yield made
+        assert problems == []
     finally:
         made.mirror.release()
         for caller in made.callers:
@@ -346,6 +349,22 @@ def test_a_caller_that_takes_nothing_is_read_no_more_and_cut_off(run: Run, monke
                 await asyncio.sleep(0.01)
             assert at.mirror.happened.count("complete /large") <= 2
             deaf.close()
+
+    run(main)
+
+
+def test_a_long_last_answer_reaches_a_slow_caller_whole(run: Run) -> None:
+    async def main() -> None:
+        async with site() as at:
+            slow = socket.create_connection(("127.0.0.1", at.port))
+            slow.setblocking(False)  # noqa: FBT003  # as the standard library has it
+            loop, received = asyncio.get_running_loop(), 0
+            await loop.sock_sendall(slow, post("/large", b"", "connection: close"))
+            while got := await loop.sock_recv(slow, 1_000_000):
+                received += len(got)
+                await asyncio.sleep(0.001)
+            assert received > 20_000_000
+            slow.close()
 
     run(main)
 
