@@ -53,6 +53,7 @@ class App:
         self._invocations = Invocations(self._flights, self._refusals)
         self._only = self.serve(model, self._recorder) if model is not None else None
         self.models: Models | None = None
+        self._changes: set[asyncio.Task[None]] = set()
         self._mending: asyncio.Task[None] | None = None
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         self._beat()
@@ -124,7 +125,7 @@ class App:
         if (flight := self._flights.find(exchange)) is not None:
             flight.fail(error)
         else:
-            self._refusals.answer(exchange, error, self._recorder)
+            self._refuse(exchange, error)
 
     def gone(self, exchange: Exchange) -> None:
         """The caller has closed the connection before the answer."""
@@ -146,7 +147,7 @@ class App:
             else:
                 raise NotFoundError(f"no such path: {path}")  # noqa: TRY301  # the one handler is below
         except Exception as error:  # noqa: BLE001  # the one handler: every error becomes an answer
-            self._refusals.answer(exchange, error, self._recorder)
+            self._refuse(exchange, error)
 
     def _invoke(self, exchange: Exchange, served: Served, *, whole: bool) -> None:
         try:
@@ -160,8 +161,7 @@ class App:
             invocation.announce()
 
     def _ping(self, exchange: Exchange) -> None:
-        if exchange.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(exchange.method, exchange.path, "GET")
+        _must_read(exchange)
         if (reason := self._not_ready()) is None:
             exchange.respond(200, JSON_HEADERS, b'{"status":"ready"}')
         else:  # neither counted nor logged: whoever starts a server asks again and again
@@ -179,8 +179,7 @@ class App:
         return None
 
     def _metrics(self, exchange: Exchange) -> None:
-        if exchange.method not in ("GET", "HEAD"):
-            raise MethodNotAllowedError(exchange.method, exchange.path, "GET")
+        _must_read(exchange)
         exchange.respond(200, (("content-type", exposition.PROMETHEUS),), exposition.prometheus(self._board))
 
     def _models(self, exchange: Exchange, models: Models, *, whole: bool) -> None:
@@ -191,7 +190,7 @@ class App:
             return
         if rest not in ([], [""]):
             raise NotFoundError(f"no such path: {exchange.path}")
-        change = Management(exchange, unquote(name) or None, models, self._flights, self._refuse)
+        change = Management(exchange, unquote(name) or None, models, self._flights, self._refuse, self._changes)
         if whole or exchange.method != "POST":
             change.arrived()
         else:
@@ -236,6 +235,12 @@ class App:
     def _beat(self) -> None:
         self._board.beat(self._worker)
         self._beater = self._loop.call_later(BEAT_S, self._beat)
+
+
+def _must_read(exchange: Exchange) -> None:
+    """Raises MethodNotAllowedError for what is no GET or HEAD."""
+    if exchange.method not in ("GET", "HEAD"):
+        raise MethodNotAllowedError(exchange.method, exchange.path, "GET")
 
 
 def _tell(exchange: Exchange, status: int) -> None:

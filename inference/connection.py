@@ -10,8 +10,8 @@ from collections import deque
 from time import perf_counter
 from typing import Protocol
 
-from inference.errors import Headers, ServingError, SlowHeadError
-from inference.exchange import CLOSE, Exchange, Handler, head
+from inference.errors import Headers, ServingError, SlowRequestError
+from inference.exchange import CLOSE, Exchange, Handler, head, lines
 from inference.reader import Reader
 
 STALL_S = 60.0
@@ -82,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.abort()
         elif now - self._since > self._port.header_timeout_s:
             if self._reader.in_head:
-                self._fail(SlowHeadError(self._port.header_timeout_s))
+                self._fail(SlowRequestError("headers", self._port.header_timeout_s))
             else:
                 self.close()
 
@@ -189,14 +189,15 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.resume_reading()
             self._hand(exchange)
 
-    def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+    def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes, own: Headers) -> None:
         """Send the answer of the request in front."""
         transport = self._transport
         if transport is None:
             return
         whole = exchange is not self._partial
         keep = exchange.connection if whole and not self._port.draining else CLOSE
-        first = b"%b%b%bcontent-length: %d\r\n\r\n" % (head(status, headers), self._port.date, keep, len(body))
+        top = head(status, headers) + lines(own) if own else head(status, headers)
+        first = b"%b%b%bcontent-length: %d\r\n\r\n" % (top, self._port.date, keep, len(body))
         if exchange.method == "HEAD":
             transport.write(first)
         elif len(body) < LARGE:

@@ -40,17 +40,6 @@ class MalformedError(ServingError):
     remedy = "send an HTTP/1.1 request"
 
 
-class SlowHeadError(ServingError):
-    """A request's first line and headers did not arrive in time."""
-
-    status = 408
-    kind = "slow_request"
-    remedy = "send the whole request at once"
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"the headers did not arrive within {timeout_s:g} s")
-
-
 class HeadTooLargeError(ServingError):
     """The headers are longer than is read."""
 
@@ -87,14 +76,14 @@ class NotAcceptableError(ServingError):
 
 
 class SlowRequestError(ServingError):
-    """The body did not arrive before the deadline."""
+    """A part of the request, named by `what`, did not arrive in time."""
 
     status = 408
     kind = "slow_request"
-    remedy = "send the whole body at once"
+    remedy = "send the whole request at once"
 
-    def __init__(self, deadline_s: float) -> None:
-        super().__init__(f"the body did not arrive within {deadline_s:g} s")
+    def __init__(self, what: str, within_s: float) -> None:
+        super().__init__(f"the {what} did not arrive within {within_s:g} s")
 
 
 class PayloadTooLargeError(ServingError):

@@ -17,8 +17,8 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus}
 class Wire(Protocol):
     """Where an answer goes."""
 
-    def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
-        """Send the answer of a request; nothing happens when its caller has gone."""
+    def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes, own: Headers) -> None:
+        """Send the answer of a request; nothing happens when its caller has gone. Arguments as of `respond`."""
 
 
 class Exchange:
@@ -55,12 +55,12 @@ class Exchange:
         self.fault: ServingError | None = None
         self.on_answer: Callable[[Exchange, int], None] | None = None
 
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer, once."""
+    def respond(self, status: int, headers: Headers, body: bytes, own: Headers = ()) -> None:
+        """Answer, once. `headers` are those that many answers have; `own` are this answer's."""
         if self.answered:
             return
         self.answered = True
-        self.wire.answer(self, status, headers, body)
+        self.wire.answer(self, status, headers, body, own)
         if self.on_answer is not None:
             self.on_answer(self, status)
 
@@ -81,8 +81,12 @@ class Handler(Protocol):
         """The caller has closed the connection of a request that was begun or complete and is not answered."""
 
 
-@lru_cache(maxsize=1024)  # nearly all answers have the same few heads
+@lru_cache(maxsize=256)  # answers have the same few heads; what a caller sent is never in them
 def head(status: int, headers: Headers) -> bytes:
     """The first lines of an answer, as they go over the wire."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n{lines}".encode("latin-1", "replace")
+    return f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() + lines(headers)
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as they go over the wire."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1", "replace")

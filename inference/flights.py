@@ -53,12 +53,11 @@ class Flights:
         """What became of a request that has begun."""
         return self._flying.get(exchange)
 
-    def gone(self, exchange: Exchange) -> Flight | None:
+    def gone(self, exchange: Exchange) -> None:
         """Give a request up whose caller has closed its connection; its rows are taken off the queue."""
         if (flight := self._flying.get(exchange)) is not None:
             when = " in the middle of its body" if flight.reading else ""
             flight.fail(CallerGoneError(f"the caller closed its connection{when}"))
-        return flight
 
     def sweep(self) -> None:
         """Give up what is over its deadline. All have the same time to live, so the oldest come first."""
@@ -67,7 +66,7 @@ class Flights:
             if flight.deadline > now:
                 break
             if flight.reading:
-                flight.fail(SlowRequestError(self._deadline_s))
+                flight.fail(SlowRequestError("body", self._deadline_s))
             else:
                 flight.fail(DeadlineError(f"no answer within {self._deadline_s:g} s"))
 

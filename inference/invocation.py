@@ -44,6 +44,7 @@ CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 VERSION = "x-sagestage-model-version"
 LATENCY_MS = "x-sagestage-latency-ms"
 JSON_HEADERS: Headers = (("content-type", codecs.JSON),)
+NONE: Headers = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -90,8 +91,8 @@ class Invocation:
     """One request to a model, from its headers to its answer. Made for every request: plain for speed."""
 
     __slots__ = (
-        "_accept", "_all", "_content", "_content_type", "_headers", "_media_type", "_served", "_task", "_ticket",
-        "_took_s", "deadline", "done", "exchange", "reading",
+        "_accept", "_all", "_content", "_content_type", "_headers", "_media_type", "_own", "_served", "_task",
+        "_ticket", "_took_s", "deadline", "done", "exchange", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -134,19 +135,19 @@ class Invocation:
         accept, version = self._accept, self._served.model.version
         latency_ms = int((known - self.exchange.started) * 1e6) / 1e3  # round() takes five times as long
         self._content = codecs.encode(predictions, accept, version=version, latency_ms=latency_ms)
-        headers = JSON_HEADERS
+        headers, own = JSON_HEADERS, NONE
         if accept != codecs.JSON:
-            headers = (("content-type", accept), (VERSION, version), (LATENCY_MS, str(latency_ms)))
+            headers, own = (("content-type", accept), (VERSION, version)), ((LATENCY_MS, str(latency_ms)),)
         if (attributes := self.exchange.headers.get(CUSTOM_ATTRIBUTES)) is not None:
-            headers = (*headers, (CUSTOM_ATTRIBUTES, attributes))
-        self._headers = headers
+            own = (*own, (CUSTOM_ATTRIBUTES, attributes))
+        self._headers, self._own = headers, own
         self._took_s = perf_counter() - known
 
     def send(self) -> None:
         """Hand what was written to the caller's connection, and count the request."""
         if not self.done:
             exchange = self.exchange
-            exchange.respond(200, self._headers, self._content)
+            exchange.respond(200, self._headers, self._content, self._own)
             self.done = True
             self._all.flights.leave(self)
             self._served.recorder.good(perf_counter() - exchange.started, self._took_s)

@@ -34,6 +34,7 @@ class Management:
         models: Models,
         flights: Flights,
         refuse: Callable[[Exchange, Exception], None],
+        running: set[asyncio.Task[None]],
     ) -> None:
         self.exchange = exchange
         self.deadline = 0.0
@@ -42,12 +43,15 @@ class Management:
         self._models = models
         self._flights = flights
         self._refuse = refuse
+        self._running = running  # what is under way: the event loop alone would not keep it
 
     def arrived(self) -> None:
         """The body is whole: make the change."""
         self._flights.leave(self)
         self.reading = False
-        self._task = asyncio.get_running_loop().create_task(self._manage())
+        task = asyncio.get_running_loop().create_task(self._manage())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def fail(self, error: Exception) -> None:
         """Tell the caller that the body did not come."""

@@ -19,6 +19,9 @@ from inference.exchange import CLOSE, KEEP, USUAL, Exchange, Wire
 MAX_HEAD_BYTES = 65_536
 """Of a request's first line and headers, and of the trailers of a chunked body, where they do not come at once."""
 
+SHORT = 64
+"""Bytes of a header's name that is remembered: memory must not grow with what callers send."""
+
 
 class Taker(Wire, Protocol):
     """Who takes the requests, and sends their answers."""
@@ -94,7 +97,8 @@ class Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind a chunked body are not looked at."""
         if self._headers is not None:
-            key, text = _name(name), value.decode("latin-1")
+            key = _known(name) if len(name) <= SHORT else _name(name)
+            text = value.decode("latin-1")
             self._headers[key] = text if key not in self._headers else f"{self._headers[key]}, {text}"
 
     def on_headers_complete(self) -> None:
@@ -187,9 +191,11 @@ def _framing(headers: dict[str, str]) -> bytes:
     return b""
 
 
-@lru_cache(maxsize=1024)  # callers send the same few names again and again
 def _name(raw: bytes) -> str:
     return raw.decode("latin-1").lower()
+
+
+_known = lru_cache(maxsize=1024)(_name)  # callers send the same few names again and again
 
 
 def _origin_form(target: bytes) -> bytes:

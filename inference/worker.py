@@ -121,16 +121,16 @@ async def _hear(channel: Channel, app: App, begun: asyncio.Future[None], drain: 
 def _drain(loop: asyncio.AbstractEventLoop, server: Listener, app: App) -> None:
     if app.state is State.STOPPING:  # told twice: a signal to the whole group, say
         return
-    log.info("draining", extra={"in_flight": app.in_flight})
+    log.info("draining", extra={"in_flight": app.in_flight, "connections": server.callers})
     app.stopping()
     server.stop()  # closes the listener and idle connections, answers what was accepted
     loop.call_later(DRAIN_S, app.refuse_all)
-    loop.call_later(DRAIN_S + 1, _leave)
+    loop.call_later(DRAIN_S + 1, _leave, server)
 
 
-def _leave() -> None:
+def _leave(server: Listener) -> None:
     """End although connections are open: callers that never finished their request hold nothing that was accepted."""
-    log.warning("stopped with connections open")
+    log.warning("stopped with connections open", extra={"connections": server.callers})
     os._exit(0)
 
 

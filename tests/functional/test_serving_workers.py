@@ -37,6 +37,7 @@ def archive(model: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[1, 4], ids=["1 worker", "4 workers"])
 def server(request: pytest.FixtureRequest, archive: Path, tmp_path: Path) -> Iterator[Server]:
     with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS=str(request.param)) as running:
+        until(lambda: len(workers(running)) == request.param)  # a worker is ready a moment before it says so in the log
         yield running
 
 
@@ -131,6 +132,7 @@ def test_ping_is_not_200_while_a_worker_is_not_ready(server: Server) -> None:
 
 def test_ping_is_503_while_one_of_several_workers_is_not_ready(archive: Path, tmp_path: Path) -> None:
     with servers.running(archive, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="2") as server:
+        until(lambda: len(workers(server)) == 2)
         os.kill(workers(server)[1], signal.SIGKILL)
         seen: set[int] = set()
         until(lambda: seen.add(httpx.get(f"{server.url}/ping").status_code) or {200, 503} <= seen)  # type: ignore[func-returns-value]

@@ -33,9 +33,11 @@ class Call:
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
         self.said: dict[str, Any] = {}
+        self.headers: Headers = ()
+        self.own: Headers = ()
 
-    def answer(self, _exchange: Exchange, status: int, _headers: Headers, body: bytes) -> None:
-        self.status, self.said = status, orjson.loads(body)
+    def answer(self, _exchange: Exchange, status: int, headers: Headers, body: bytes, own: Headers) -> None:
+        self.status, self.said, self.headers, self.own = status, orjson.loads(body), headers, own
         self.answered.set_result(None)
 
     def begin(self) -> Call:
@@ -116,10 +118,10 @@ def test_a_request_that_is_given_up_when_it_is_answered_already_is_answered_once
         statuses: list[int] = []
 
         class Late(Call):
-            def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+            def answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes, own: Headers) -> None:
                 statuses.append(status)
                 app.refuse_all()  # before the request has left
-                super().answer(exchange, status, headers, body)
+                super().answer(exchange, status, headers, body, own)
 
         await Late(app, body=BODY).end()
         app.refuse_all()
@@ -144,6 +146,20 @@ def test_a_broken_model_is_not_healthy_until_it_gives_its_golden_answers(model: 
         while (await ping(app)).status != 200:  # noqa: ASYNC110  # the golden rows are tried again and again
             await asyncio.sleep(0.02)
         assert (await invoke(app)).status == 200
+        app.close()
+
+    run(main)
+
+
+def test_what_a_caller_sent_stands_apart_from_the_headers_that_are_remembered(model: Model) -> None:
+    async def main() -> None:
+        app, _ = app_of(model)
+        await app.verify()
+        call = Call(app, body=BODY)
+        call.exchange.headers |= {"x-amzn-sagemaker-custom-attributes": "mine"}
+        await call.end()
+        assert call.headers == (("content-type", "application/json"),)
+        assert call.own == (("x-amzn-sagemaker-custom-attributes", "mine"),)
         app.close()
 
     run(main)

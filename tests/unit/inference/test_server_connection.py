@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from inference import connection, listener
-from inference.errors import PayloadTooLargeError, ServingError, problem
-from inference.exchange import Exchange
+from inference.errors import PayloadTooLargeError
 from inference.listener import Listener
+from tests.inference_support.mirror import UPGRADE, UPGRADE_CHUNKS, Mirror, post
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
 try:
@@ -27,50 +23,7 @@ except ImportError:
     pass
 else:
     LOOPS.append(uvloop.new_event_loop)
-PLAIN = (("content-type", "text/plain"),)
 LIMIT = 1_000_000
-
-
-class Mirror:
-    """Answers with method, path, query and body; `/held` waits for `release`, `/never` refuses before the body."""
-
-    def __init__(self) -> None:
-        self.happened: list[str] = []
-        self.held: list[Exchange] = []
-        self.holding = asyncio.Event()
-
-    def begin(self, exchange: Exchange) -> None:
-        self.happened.append(f"begin {exchange.path}")
-        if exchange.path == "/never":
-            exchange.respond(403, PLAIN, b"no")
-
-    def complete(self, exchange: Exchange) -> None:
-        self.happened.append(f"complete {exchange.path}")
-        if exchange.path == "/held":
-            self.held.append(exchange)
-            self.holding.set()
-        elif exchange.path == "/large":
-            exchange.respond(200, PLAIN, bytes(20_000_000))
-        else:
-            self.reply(exchange)
-
-    def refuse(self, exchange: Exchange, error: ServingError) -> None:
-        self.happened.append(f"refuse {type(error).__name__}")
-        answer = problem(error)
-        exchange.respond(answer.status, answer.headers, answer.body)
-
-    def gone(self, exchange: Exchange) -> None:
-        self.happened.append(f"gone {exchange.path}")
-        self.holding.set()
-
-    def release(self) -> None:
-        for exchange in self.held:
-            self.reply(exchange)
-        self.held.clear()
-
-    def reply(self, exchange: Exchange) -> None:
-        said = f"{exchange.method} {exchange.path} {exchange.query} ".encode() + bytes(exchange.body)
-        exchange.respond(200, PLAIN, said)
 
 
 class Caller:
@@ -140,11 +93,6 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Coroutine[Any,
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
-def post(path: str, body: bytes, *headers: str) -> bytes:
-    lines = "".join(f"{line}\r\n" for line in (f"content-length: {len(body)}", *headers))
-    return f"POST {path} HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode() + body
-
-
 def test_a_connection_is_kept_and_bodies_of_all_sizes_come_through(run: Run) -> None:
     async def main() -> None:
         async with site() as at:
@@ -211,11 +159,6 @@ def test_who_keeps_the_connection(run: Run, asked: bytes, kept: str | None) -> N
                 assert (await caller.send(asked).answer())[0] == 200
 
     run(main)
-
-
-CHUNKS = b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-UPGRADE_CHUNKS = b"POST /u HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: h2c\r\n" + CHUNKS
-UPGRADE = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk")
 
 
 def test_requests_that_offer_http_2_are_answered_with_their_bodies(run: Run) -> None:
@@ -411,103 +354,3 @@ def test_stopping_answers_what_was_sent_and_closes_what_is_idle(run: Run) -> Non
             backlog.close()
 
     run(main)
-
-
-class Paper:
-    """A transport that writes what it is given down."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = self.paused = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def writelines(self, data: tuple[bytes, ...]) -> None:
-        self.written += b"".join(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = write_eof = close
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-
-def spoken(parts: list[bytes]) -> tuple[bytes, list[str], bool]:
-    """What is answered when these parts are received one after the other, and what the application saw."""
-
-    async def main() -> tuple[bytes, list[str], bool]:
-        mirror, paper = Mirror(), Paper()
-        opened = socket.create_server(("127.0.0.1", 0))
-        port = Listener(mirror, opened.detach(), max_body_bytes=1000, header_timeout_s=10)
-        port.date = b""
-        one = connection.Connection(port, asyncio.get_running_loop())
-        one.connection_made(paper)  # type: ignore[arg-type]  # a stand-in
-
-        async def settle() -> None:
-            while mirror.held:
-                mirror.release()
-                await asyncio.sleep(0)  # what was behind it comes next
-
-        for part in parts:
-            while part:
-                space = one.get_buffer(-1)
-                count = min(len(space), len(part))
-                space[:count] = part[:count]
-                one.buffer_updated(count)
-                part = part[count:]  # noqa: PLW2901  # what is left of it
-                if paper.paused:
-                    await settle()
-                    assert not paper.paused
-            await asyncio.sleep(0)
-        await settle()
-        port.stop()
-        one.connection_lost(None)
-        return paper.written, [what for what in mirror.happened if not what.startswith("begin")], paper.closed
-
-    return asyncio.run(main())
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[a:b] for a, b in pairwise(edges)]
-
-
-TOO_MUCH = post("/too-much", bytes(1001))  # refused, unless it comes at once
-PIECES = st.sampled_from(
-    [
-        post("/one", b"1"),
-        post("/held", b"2"),
-        post("/empty", b""),
-        post("/more", bytes(range(256)) * 3),
-        TOO_MUCH,
-        b"GET /plain HTTP/1.1\r\n\r\n",
-        post("/offers", b"12345", *UPGRADE),
-        UPGRADE_CHUNKS,
-        b"POST /chunks HTTP/1.1\r\n" + CHUNKS,
-        b"GET /over HTTP/1.1\r\nconnection: close\r\n\r\n",
-        b"\x00\x01 noise",
-    ]
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(PIECES.filter(lambda piece: piece != TOO_MUCH), min_size=1, max_size=6),
-    st.lists(st.integers(0, 5000), max_size=12),
-)
-def test_how_the_bytes_are_cut_makes_no_difference(pieces: list[bytes], places: list[int]) -> None:
-    whole = b"".join(pieces)
-    assert spoken(cut(whole, places)) == spoken([whole])
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(PIECES, st.binary(max_size=300)), max_size=5), st.lists(st.integers(0, 3000), max_size=8))
-def test_whatever_is_sent_is_answered_once(pieces: list[bytes], places: list[int]) -> None:
-    written, happened, _ = spoken(cut(b"".join(pieces), places))
-    assert len(re.findall(rb"HTTP/1.1 [245]", written)) == len([one for one in happened if not one.startswith("gone")])

@@ -24,7 +24,7 @@ from inference.errors import (
         (NotFoundError("no such path: /x"), 404),
         (MethodNotAllowedError("PUT", "/ping", "GET"), 405),
         (NotAcceptableError("image/png"), 406),
-        (SlowRequestError(0.5), 408),
+        (SlowRequestError("body", 0.5), 408),
         (PayloadTooLargeError("large"), 413),
         (UnsupportedContentTypeError("image/png"), 415),
         (OverloadedError("full"), 503),
